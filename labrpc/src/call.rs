@@ -1,0 +1,257 @@
+//! One call, from its arguments to its reply, in the order of the rules.
+//!
+//! The caller's thread goes through the whole of it: it waits in any case. Only
+//! the handler runs elsewhere, and a message that must outlive its sender.
+//!
+//! The course's network is followed to the number. What it leaves to chance
+//! (a delay, a loss each way, a late reply) is drawn from the stream of that
+//! one call, so that one call more between two nodes moves no other.
+//!
+//! Boundary: one call. Who serves, and what is counted, is in `network.rs`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use labsim::channel::{self, RecvTimeoutError, Sender};
+use labsim::links::{self, Fate};
+use labsim::node::Node;
+use labsim::rand::Stream;
+use labsim::time::Instant;
+use labsim::{sync, thread};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{decode, encode};
+use crate::error::CallError;
+use crate::network::{Server, Shared};
+
+/// A call over a cut link fails within so many milliseconds.
+const CUT_MS: u64 = 100;
+/// The same with long delays.
+const CUT_LONG_MS: u64 = 7000;
+/// An unreliable network delays a request by less than this many milliseconds.
+const REQUEST_DELAY_MS: u64 = 27;
+/// The probability that an unreliable network loses a request; and a reply.
+const LOSS: f64 = 0.1;
+/// How often a waiting call looks whether it still can be answered.
+const DEADNESS_CHECK: Duration = Duration::from_millis(100);
+/// The probability that long reordering delays a reply.
+const REORDER: f64 = 2.0 / 3.0;
+/// What a reordered reply waits at the least, in milliseconds.
+const REORDER_MS_MIN: u64 = 200;
+/// The bound on the bound of what it waits besides, in milliseconds.
+const REORDER_MS: u64 = 2000;
+
+/// The right of one node to call another. Clones call the same node.
+#[derive(Clone, Debug)]
+pub struct ClientEnd {
+    /// Weak, because servers own ends and the network owns servers.
+    network: Weak<Shared>,
+    from: Node,
+    to: Node,
+    /// Calls between the two whose chances were drawn.
+    drawn: Arc<AtomicU64>,
+}
+
+/// What chance has in store for one call.
+#[derive(Default)]
+struct Chances {
+    request_delay: Duration,
+    request_lost: bool,
+    reply_lost: bool,
+    reply_delay: Duration,
+}
+
+impl ClientEnd {
+    pub(crate) fn new(network: Weak<Shared>, from: Node, to: Node, drawn: Arc<AtomicU64>) -> Self {
+        Self { network, from, to, drawn }
+    }
+
+    /// The node that is called.
+    pub fn server(&self) -> Node {
+        self.to
+    }
+
+    /// Sends `args` to the server and waits for its reply.
+    ///
+    /// Returns when the reply arrives or the network gives up: on a cut link
+    /// within 7 s of virtual time, or 100 ms without long delays. A handler that
+    /// never returns is waited for as long as its server lives and can be
+    /// reached. Calls may overlap, and may arrive in another order than they were
+    /// made. `A` and `R` must be the types that the server's method has.
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::Lost`]: no reply. The request may have been executed, may
+    ///   yet be, or may have been executed twice.
+    /// - [`CallError::Refused`]: the server has no such method. It was not
+    ///   executed.
+    ///
+    /// # Panics
+    ///
+    /// Fails the run if the calling thread holds a lock: a server that waits for
+    /// the network with its state locked cannot answer the one that waits for
+    /// it. Panics if the reply is no `R`.
+    #[track_caller]
+    pub fn call<A, R>(&self, method: &'static str, args: &A) -> Result<R, CallError>
+    where
+        A: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        sync::assert_no_lock_held("makes a call");
+        let reply = self.call_bytes(method, encode(args))?;
+        Ok(decode(&reply)
+            .unwrap_or_else(|error| panic!("the reply of {method} is no {}: {error}", std::any::type_name::<R>())))
+    }
+
+    fn call_bytes(&self, method: &'static str, args: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        let Some(network) = self.network.upgrade() else {
+            return Err(CallError::Lost); // The network itself is gone.
+        };
+
+        // 1. Counted, whatever becomes of it.
+        network.calls.fetch_add(1, Ordering::Relaxed);
+        network.bytes.fetch_add(args.len() as u64, Ordering::Relaxed);
+
+        // 2. A cut link, or no server. The caller learns only that it took long.
+        let server = network.server(self.to).filter(|server| server.is_alive());
+        let fate = links::send(self.from, self.to);
+        let Some(server) = server.filter(|_| fate != Fate::Cut) else {
+            let long = network.long_delays.load(Ordering::Relaxed);
+            let wait_ms = self.stream().below(if long { CUT_LONG_MS } else { CUT_MS });
+            thread::sleep(Duration::from_millis(wait_ms));
+            return Err(CallError::Lost);
+        };
+        if server.service.find(method).is_none() {
+            return Err(CallError::Refused);
+        }
+
+        // 3. The way there.
+        let chances = self.draw_chances(&network);
+        let Fate::Arrives { after, again_after } = fate else {
+            thread::sleep(chances.request_delay);
+            return Err(CallError::Lost);
+        };
+        if chances.request_lost {
+            thread::sleep(chances.request_delay);
+            return Err(CallError::Lost);
+        }
+        let (reply_tx, reply_rx) = channel::bounded(1);
+        let request = Request { method, args: args.into(), reply_tx };
+        if let Some(again_after) = again_after {
+            // The handler runs twice. The caller sees the first reply only.
+            self.carry(request.clone(), chances.request_delay + again_after);
+        }
+        if links::is_instant(self.from, self.to) {
+            // 4. The receiver's from the start: no thread for the way.
+            hand_over(&server, self.to, chances.request_delay, request);
+        } else {
+            self.carry(request, chances.request_delay + after);
+        }
+
+        // 5. Wait, and look now and then whether that still makes sense.
+        let mut reply = None;
+        let mut next_check = Instant::now() + DEADNESS_CHECK;
+        while reply.is_none() && self.can_be_answered(&server) {
+            match reply_rx.recv_deadline(next_check) {
+                Ok(bytes) => reply = Some(bytes),
+                Err(RecvTimeoutError::Timeout) => next_check += DEADNESS_CHECK,
+                // The handler died with its server. That shows at the next look,
+                // or the one after, as it would if the handler were still at it.
+                Err(RecvTimeoutError::Disconnected) => {
+                    thread::sleep_until(next_check);
+                    next_check += DEADNESS_CHECK;
+                }
+            }
+        }
+        let reply = reply.filter(|_| self.can_be_answered(&server)).ok_or(CallError::Lost)?;
+
+        // 6. and 7. The way back.
+        if chances.reply_lost {
+            return Err(CallError::Lost);
+        }
+        let Fate::Arrives { after, .. } = links::send(self.to, self.from) else {
+            return Err(CallError::Lost);
+        };
+        let delay = chances.reply_delay + after;
+        if !delay.is_zero() {
+            thread::sleep(delay);
+        }
+        if !links::is_instant(self.to, self.from) {
+            links::wait_until_released(self.to, self.from);
+        }
+
+        // 8. Counted as it arrives.
+        network.bytes.fetch_add(reply.len() as u64, Ordering::Relaxed);
+        Ok(reply)
+    }
+
+    /// The server was not replaced and no link was cut.
+    fn can_be_answered(&self, server: &Server) -> bool {
+        server.is_alive() && Shared::is_joined(self.from, self.to)
+    }
+
+    /// Sends a request on a way that takes time. It is part of the network now:
+    /// its sender may crash, its receiver may restart before it arrives.
+    fn carry(&self, request: Request, travel: Duration) {
+        let (network, from, to) = (Weak::clone(&self.network), self.from, self.to);
+        thread::spawn_off_node("message", move || {
+            thread::sleep(travel);
+            links::wait_until_released(from, to);
+            let server = network.upgrade().and_then(|network| network.server(to));
+            if let Some(server) = server.filter(|server| server.is_alive()) {
+                hand_over(&server, to, Duration::ZERO, request);
+            }
+        });
+    }
+
+    /// The stream of the next call between the two nodes that needs one.
+    fn stream(&self) -> Stream {
+        let index = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let owner = (u64::from(self.from.id().0) << 32) | u64::from(self.to.id().0);
+        Stream::new(labsim::seed().unwrap_or_default(), "call", owner, index)
+    }
+
+    fn draw_chances(&self, network: &Shared) -> Chances {
+        let reliable = network.reliable.load(Ordering::Relaxed);
+        let reordering = network.long_reordering.load(Ordering::Relaxed);
+        let mut chances = Chances::default();
+        if reliable && !reordering {
+            return chances;
+        }
+        let mut draws = self.stream();
+        if !reliable {
+            chances.request_delay = Duration::from_millis(draws.below(REQUEST_DELAY_MS));
+            chances.request_lost = draws.chance(LOSS);
+            chances.reply_lost = draws.chance(LOSS);
+        }
+        if reordering && draws.chance(REORDER) {
+            // A bound that is drawn itself: short delays are the likelier ones.
+            let bound = 1 + draws.below(REORDER_MS);
+            chances.reply_delay = Duration::from_millis(REORDER_MS_MIN + draws.below(bound));
+        }
+        chances
+    }
+}
+
+/// What a request brings to the serving node.
+#[derive(Clone)]
+struct Request {
+    method: &'static str,
+    args: Arc<[u8]>,
+    reply_tx: Sender<Vec<u8>>,
+}
+
+/// Runs the request's handler on a new thread of the serving node.
+fn hand_over(server: &Arc<Server>, node: Node, delay: Duration, request: Request) {
+    let server = Arc::clone(server);
+    node.spawn_after(delay, request.method, move || {
+        server.requests.fetch_add(1, Ordering::Relaxed);
+        // A server that restarted since may offer something else.
+        if let Some(reply) = server.service.handle(request.method, &request.args) {
+            // The caller may be gone, or have the reply of a duplicate already.
+            let _ = request.reply_tx.try_send(reply);
+        }
+    });
+}

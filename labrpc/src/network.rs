@@ -1,0 +1,143 @@
+//! Who serves where, under which rules, and what has been counted.
+//!
+//! Boundary: tables. What happens to one call is in `call.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use labsim::links;
+use labsim::node::{Node, NodeId};
+use parking_lot::Mutex;
+
+use crate::call::ClientEnd;
+use crate::service::Service;
+
+/// The nodes of a world, joined. Clones are the same network.
+///
+/// New networks are reliable, with long delays and no long reordering, as in the
+/// Raft labs.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    // The classic rules.
+    pub(crate) reliable: AtomicBool,
+    pub(crate) long_delays: AtomicBool,
+    pub(crate) long_reordering: AtomicBool,
+    // Counts since the network was made.
+    pub(crate) calls: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    /// Held for a look-up, never while anybody's code runs.
+    servers: Mutex<BTreeMap<NodeId, Arc<Server>>>,
+    /// Calls per directed pair of nodes: the n-th call has the n-th stream.
+    pairs: Mutex<BTreeMap<(NodeId, NodeId), Arc<AtomicU64>>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            reliable: AtomicBool::new(true),
+            long_delays: AtomicBool::new(true),
+            long_reordering: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            servers: Mutex::default(),
+            pairs: Mutex::default(),
+        }
+    }
+}
+
+/// One server: what a node offers in one life.
+#[derive(Debug)]
+pub(crate) struct Server {
+    node: Node,
+    life: u32,
+    pub(crate) service: Service,
+    /// Requests handed to a handler.
+    pub(crate) requests: AtomicU64,
+}
+
+impl Server {
+    /// True while the node lives on in the life that offered this.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.node.is_up() && self.node.life() == self.life
+    }
+}
+
+impl Network {
+    /// A network that joins all nodes of the world.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Offers `service` on `node` for as long as its present life lasts, in
+    /// place of what it offered before. Its requests are counted from 0.
+    ///
+    /// A restarted node serves nobody until it is told to.
+    pub fn serve(&self, node: Node, service: Service) {
+        let server = Server { node, life: node.life(), service, requests: AtomicU64::new(0) };
+        let former = self.shared.servers.lock().insert(node.id(), Arc::new(server));
+        // Its handlers own whatever they captured: dropped with nothing locked.
+        drop(former);
+    }
+
+    /// Offers nothing on `node` any more.
+    pub fn withdraw(&self, node: Node) {
+        let former = self.shared.servers.lock().remove(&node.id());
+        drop(former);
+    }
+
+    /// The right of `from` to call `to`. Calls get no reply once every clone of
+    /// this network is dropped.
+    pub fn end(&self, from: Node, to: Node) -> ClientEnd {
+        let calls = Arc::clone(self.shared.pairs.lock().entry((from.id(), to.id())).or_default());
+        ClientEnd::new(Arc::downgrade(&self.shared), from, to, calls)
+    }
+
+    /// Reliable or not: in an unreliable network a request takes up to 27 ms,
+    /// and one request and one reply in ten are lost.
+    pub fn set_reliable(&self, reliable: bool) {
+        self.shared.reliable.store(reliable, Ordering::Relaxed);
+    }
+
+    /// Whether a call over a cut link fails within 7 s or within 100 ms.
+    pub fn set_long_delays(&self, long_delays: bool) {
+        self.shared.long_delays.store(long_delays, Ordering::Relaxed);
+    }
+
+    /// Whether two replies in three come late, by 200 ms and up to 2 s more.
+    pub fn set_long_reordering(&self, long_reordering: bool) {
+        self.shared.long_reordering.store(long_reordering, Ordering::Relaxed);
+    }
+
+    /// Calls made since the network was, whatever became of them.
+    pub fn calls(&self) -> u64 {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of arguments of all calls, and of the replies that arrived.
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests that `node` has begun to handle since it last began to serve.
+    pub fn requests_to(&self, node: Node) -> u64 {
+        self.shared.server(node).map_or(0, |server| server.requests.load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    /// What `node` offers at present, even if it is down.
+    pub(crate) fn server(&self, node: Node) -> Option<Arc<Server>> {
+        self.servers.lock().get(&node.id()).map(Arc::clone)
+    }
+
+    /// True if a call between the two could come through both ways.
+    pub(crate) fn is_joined(from: Node, to: Node) -> bool {
+        links::is_up(from, to) && links::is_up(to, from)
+    }
+}

@@ -1,0 +1,601 @@
+//! Channels, with the names, signatures and errors of crossbeam-channel 0.5.
+//!
+//! A channel belongs to the world in which it was made. In a simulation each
+//! send and receive is a step, and which of several waiting threads is woken is
+//! chosen by the seed; elsewhere the channel is crossbeam's own.
+//!
+//! A thread that dies drops its ends of its channels like any other value, so
+//! the other side sees the channel disconnected. A send out of a destructor of
+//! a dying thread fails, as if nobody were left to receive it.
+//!
+//! Boundary: messages between threads of one world. Messages between nodes take
+//! [`links`](crate::links), and are bytes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use crossbeam_channel::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
+
+use crate::context::{self, Mode};
+use crate::real;
+use crate::sim::{self, Core, Home, WaitList, Why};
+use crate::sync::Chosen;
+use crate::time::Instant;
+
+/// A channel that holds any number of messages: `send` never waits.
+///
+/// ```
+/// use labsim::{channel, thread};
+/// let outcome = labsim::simulate(labsim::Config::seed(1), || {
+///     let (tx, rx) = channel::unbounded();
+///     thread::spawn("producer", move || (0..3).for_each(|n| tx.send(n).unwrap()));
+///     rx.iter().sum::<i32>()
+/// });
+/// assert_eq!(outcome.result.unwrap(), 3);
+/// ```
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    match context::mode() {
+        Mode::Simulated => simulated(None),
+        Mode::Real | Mode::Outside => real_ends(crossbeam_channel::unbounded()),
+    }
+}
+
+/// A channel that holds `capacity` messages: `send` waits while it is full.
+///
+/// # Panics
+///
+/// In a simulation, if `capacity` is 0: a channel that hands each message over
+/// from thread to thread is not simulated.
+#[track_caller]
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    match context::mode() {
+        Mode::Simulated => {
+            assert!(capacity > 0, "a channel of capacity 0 is not simulated; use bounded(1)");
+            simulated(Some(capacity))
+        }
+        Mode::Real | Mode::Outside => real_ends(crossbeam_channel::bounded(capacity)),
+    }
+}
+
+fn simulated<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
+    let queue = Queue { messages: VecDeque::new(), senders: 1, receivers: 1 };
+    let channel = Arc::new(Channel {
+        home: Home::new(),
+        capacity: capacity.unwrap_or(usize::MAX),
+        queue: Mutex::new(queue),
+        receivers_waiting: WaitList::new(),
+        senders_waiting: WaitList::new(),
+    });
+    (Sender(SenderKind::Simulated(Arc::clone(&channel))), Receiver(ReceiverKind::Simulated(channel)))
+}
+
+fn real_ends<T>((tx, rx): (crossbeam_channel::Sender<T>, crossbeam_channel::Receiver<T>)) -> (Sender<T>, Receiver<T>) {
+    (Sender(SenderKind::Real(tx)), Receiver(ReceiverKind::Real(rx)))
+}
+
+/// The sending end. Clones send into the same channel.
+pub struct Sender<T>(SenderKind<T>);
+
+/// The receiving end. Clones take from the same channel; each message goes to
+/// one of them.
+pub struct Receiver<T>(ReceiverKind<T>);
+
+enum SenderKind<T> {
+    Simulated(Arc<Channel<T>>),
+    Real(crossbeam_channel::Sender<T>),
+}
+
+enum ReceiverKind<T> {
+    Simulated(Arc<Channel<T>>),
+    Real(crossbeam_channel::Receiver<T>),
+}
+
+/// A simulated channel.
+struct Channel<T> {
+    home: Home,
+    capacity: usize,
+    /// Never contended: one OS thread runs a simulation.
+    queue: Mutex<Queue<T>>,
+    receivers_waiting: WaitList,
+    senders_waiting: WaitList,
+}
+
+struct Queue<T> {
+    messages: VecDeque<T>,
+    senders: usize,
+    receivers: usize,
+}
+
+/// Why a send came back, with the message.
+enum Unsent<T> {
+    Full(T),
+    Disconnected(T),
+}
+
+/// Why a receive came back without one.
+#[derive(PartialEq, Eq)]
+enum Empty {
+    ForNow,
+    ForEver,
+}
+
+impl<T> Channel<T> {
+    /// Puts a message in, unless the channel is full or nobody is left to
+    /// receive it.
+    fn put(&self, core: &Core, message: T) -> Result<(), Unsent<T>> {
+        let mut queue = self.queue.lock();
+        if queue.receivers == 0 || core.is_dying() {
+            return Err(Unsent::Disconnected(message));
+        }
+        if queue.messages.len() >= self.capacity {
+            return Err(Unsent::Full(message));
+        }
+        queue.messages.push_back(message);
+        drop(queue); // Waking looks into the scheduler.
+        self.receivers_waiting.wake_one(core);
+        Ok(())
+    }
+
+    /// Takes the oldest message out.
+    fn take(&self, core: &Core) -> Result<T, Empty> {
+        let mut queue = self.queue.lock();
+        match queue.messages.pop_front() {
+            Some(message) => {
+                drop(queue);
+                self.senders_waiting.wake_one(core);
+                Ok(message)
+            }
+            None if queue.senders == 0 => Err(Empty::ForEver),
+            None => Err(Empty::ForNow),
+        }
+    }
+
+    fn send(&self, mut message: T, timeout: Option<Duration>, place: &'static Location<'static>) -> Result<(), SendTimeoutError<T>> {
+        sim::with(|core| {
+            core.point(place);
+            self.home.in_simulation(core);
+            let until = timeout.and_then(|timeout| core.deadline(timeout));
+            loop {
+                match self.put(core, message) {
+                    Ok(()) => {
+                        core.point(place);
+                        return Ok(());
+                    }
+                    Err(Unsent::Disconnected(back)) => return Err(SendTimeoutError::Disconnected(back)),
+                    Err(Unsent::Full(back)) => message = back,
+                }
+                if until.is_some_and(|until| core.now() >= until) {
+                    return Err(SendTimeoutError::Timeout(message));
+                }
+                core.no_lock_held("waits to send", place);
+                self.wait(core, &self.senders_waiting, Why::Send, place, until);
+            }
+        })
+    }
+
+    fn receive(&self, timeout: Option<Duration>, place: &'static Location<'static>) -> Result<T, RecvTimeoutError> {
+        sim::with(|core| {
+            core.point(place);
+            self.home.in_simulation(core);
+            // Whether a message is there already is chance; that the lock is
+            // held is not. So this is said in any case.
+            core.no_lock_held("receives", place);
+            let until = timeout.and_then(|timeout| core.deadline(timeout));
+            loop {
+                match self.take(core) {
+                    Ok(message) => return Ok(message),
+                    Err(Empty::ForEver) => return Err(RecvTimeoutError::Disconnected),
+                    Err(Empty::ForNow) => {}
+                }
+                if core.is_muted(place) {
+                    return Err(RecvTimeoutError::Disconnected);
+                }
+                if until.is_some_and(|until| core.now() >= until) {
+                    return Err(RecvTimeoutError::Timeout);
+                }
+                self.wait(core, &self.receivers_waiting, Why::Receive, place, until);
+            }
+        })
+    }
+
+    fn wait(&self, core: &Core, list: &WaitList, why: Why, place: &'static Location<'static>, until: Option<u64>) {
+        let chosen = Chosen { list, core, waiter: list.add(core) };
+        let timed_out = core.wait(why, place, until);
+        chosen.settle(timed_out);
+    }
+}
+
+impl<T> Sender<T> {
+    /// Sends, waiting for room if the channel is bounded and full.
+    ///
+    /// # Errors
+    ///
+    /// If every receiver is gone. The message comes back in the error.
+    #[track_caller]
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        match &self.0 {
+            SenderKind::Simulated(channel) => {
+                channel.send(message, None, Location::caller()).map_err(|error| SendError(error.into_inner()))
+            }
+            SenderKind::Real(tx) => match context::mode() {
+                Mode::Real => {
+                    real::check();
+                    let cord = real::cord();
+                    crossbeam_channel::select! {
+                        send(tx, message) -> sent => sent,
+                        recv(cord) -> _ => { real::die(); tx.send(message) }
+                    }
+                }
+                _ => tx.send(message),
+            },
+        }
+    }
+
+    /// Sends, if there is room.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or every receiver is gone.
+    #[track_caller]
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        match &self.0 {
+            SenderKind::Simulated(channel) => {
+                let place = Location::caller();
+                sim::with(|core| {
+                    core.point(place);
+                    channel.home.in_simulation(core);
+                    channel.put(core, message).map_err(|unsent| match unsent {
+                        Unsent::Full(back) => TrySendError::Full(back),
+                        Unsent::Disconnected(back) => TrySendError::Disconnected(back),
+                    })
+                })
+            }
+            SenderKind::Real(tx) => {
+                real::check();
+                tx.try_send(message)
+            }
+        }
+    }
+
+    /// Sends, waiting for room for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// If there was none in time, or every receiver is gone.
+    #[track_caller]
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        match &self.0 {
+            SenderKind::Simulated(channel) => channel.send(message, Some(timeout), Location::caller()),
+            SenderKind::Real(tx) => match context::mode() {
+                Mode::Real => {
+                    real::check();
+                    let cord = real::cord();
+                    let mut select = crossbeam_channel::Select::new();
+                    let sending = select.send(tx);
+                    select.recv(&cord);
+                    match select.select_timeout(timeout) {
+                        Ok(ready) if ready.index() == sending => ready
+                            .send(tx, message)
+                            .map_err(|error| SendTimeoutError::Disconnected(error.into_inner())),
+                        Ok(dead) => {
+                            let _ = dead.recv(&cord);
+                            real::die();
+                            Err(SendTimeoutError::Disconnected(message))
+                        }
+                        Err(_) => Err(SendTimeoutError::Timeout(message)),
+                    }
+                }
+                _ => tx.send_timeout(message, timeout),
+            },
+        }
+    }
+
+    /// Sends, waiting for room until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// If there was none in time, or every receiver is gone.
+    #[track_caller]
+    pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.send_timeout(message, deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// How many messages wait to be received.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            SenderKind::Simulated(channel) => channel.queue.lock().messages.len(),
+            SenderKind::Real(tx) => tx.len(),
+        }
+    }
+
+    /// True if no message waits to be received.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// True if `send` would wait.
+    pub fn is_full(&self) -> bool {
+        self.capacity() == Some(self.len())
+    }
+
+    /// How many messages the channel holds; nothing if it is unbounded.
+    pub fn capacity(&self) -> Option<usize> {
+        match &self.0 {
+            SenderKind::Simulated(channel) => (channel.capacity < usize::MAX).then_some(channel.capacity),
+            SenderKind::Real(tx) => tx.capacity(),
+        }
+    }
+
+    /// True if both send into the same channel.
+    pub fn same_channel(&self, other: &Sender<T>) -> bool {
+        match (&self.0, &other.0) {
+            (SenderKind::Simulated(a), SenderKind::Simulated(b)) => Arc::ptr_eq(a, b),
+            (SenderKind::Real(a), SenderKind::Real(b)) => a.same_channel(b),
+            _ => false,
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes the oldest message, waiting for one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If there is none and every sender is gone.
+    #[track_caller]
+    pub fn recv(&self) -> Result<T, RecvError> {
+        match &self.0 {
+            ReceiverKind::Simulated(channel) => channel.receive(None, Location::caller()).map_err(|_| RecvError),
+            ReceiverKind::Real(rx) => match context::mode() {
+                Mode::Real => {
+                    real::check();
+                    let cord = real::cord();
+                    crossbeam_channel::select! {
+                        recv(rx) -> received => received,
+                        recv(cord) -> _ => { real::die(); Err(RecvError) }
+                    }
+                }
+                _ => rx.recv(),
+            },
+        }
+    }
+
+    /// Takes the oldest message, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or none will ever come.
+    #[track_caller]
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        match &self.0 {
+            ReceiverKind::Simulated(channel) => {
+                let place = Location::caller();
+                sim::with(|core| {
+                    core.point(place);
+                    channel.home.in_simulation(core);
+                    channel.take(core).map_err(|empty| match empty {
+                        Empty::ForNow => TryRecvError::Empty,
+                        Empty::ForEver => TryRecvError::Disconnected,
+                    })
+                })
+            }
+            ReceiverKind::Real(rx) => {
+                real::check();
+                rx.try_recv()
+            }
+        }
+    }
+
+    /// Takes the oldest message, waiting for one for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// If none came in time, or none will ever come.
+    #[track_caller]
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        match &self.0 {
+            ReceiverKind::Simulated(channel) => channel.receive(Some(timeout), Location::caller()),
+            ReceiverKind::Real(rx) => match context::mode() {
+                Mode::Real => {
+                    real::check();
+                    let cord = real::cord();
+                    crossbeam_channel::select! {
+                        recv(rx) -> received => received.map_err(|_| RecvTimeoutError::Disconnected),
+                        recv(cord) -> _ => { real::die(); Err(RecvTimeoutError::Disconnected) }
+                        default(timeout) => Err(RecvTimeoutError::Timeout),
+                    }
+                }
+                _ => rx.recv_timeout(timeout),
+            },
+        }
+    }
+
+    /// Takes the oldest message, waiting for one until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// If none came in time, or none will ever come.
+    #[track_caller]
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// How many messages wait to be received.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            ReceiverKind::Simulated(channel) => channel.queue.lock().messages.len(),
+            ReceiverKind::Real(rx) => rx.len(),
+        }
+    }
+
+    /// True if no message waits to be received.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// True if a bounded channel holds all that it can.
+    pub fn is_full(&self) -> bool {
+        self.capacity() == Some(self.len())
+    }
+
+    /// How many messages the channel holds; nothing if it is unbounded.
+    pub fn capacity(&self) -> Option<usize> {
+        match &self.0 {
+            ReceiverKind::Simulated(channel) => (channel.capacity < usize::MAX).then_some(channel.capacity),
+            ReceiverKind::Real(rx) => rx.capacity(),
+        }
+    }
+
+    /// True if both take from the same channel.
+    pub fn same_channel(&self, other: &Receiver<T>) -> bool {
+        match (&self.0, &other.0) {
+            (ReceiverKind::Simulated(a), ReceiverKind::Simulated(b)) => Arc::ptr_eq(a, b),
+            (ReceiverKind::Real(a), ReceiverKind::Real(b)) => a.same_channel(b),
+            _ => false,
+        }
+    }
+
+    /// Messages as they come, until every sender is gone.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { receiver: self }
+    }
+
+    /// The messages that are there, without waiting for more.
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter { receiver: self }
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            SenderKind::Simulated(channel) => {
+                channel.queue.lock().senders += 1;
+                SenderKind::Simulated(Arc::clone(channel))
+            }
+            SenderKind::Real(tx) => SenderKind::Real(tx.clone()),
+        })
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            ReceiverKind::Simulated(channel) => {
+                channel.queue.lock().receivers += 1;
+                ReceiverKind::Simulated(Arc::clone(channel))
+            }
+            ReceiverKind::Real(rx) => ReceiverKind::Real(rx.clone()),
+        })
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let SenderKind::Simulated(channel) = &self.0 else { return };
+        let mut queue = channel.queue.lock();
+        queue.senders -= 1;
+        let is_last = queue.senders == 0;
+        drop(queue);
+        // Dropped elsewhere, once its simulation is over, it wakes nobody.
+        if is_last && context::mode() == Mode::Simulated {
+            sim::with(|core| channel.receivers_waiting.wake_all(core));
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let ReceiverKind::Simulated(channel) = &self.0 else { return };
+        let mut queue = channel.queue.lock();
+        queue.receivers -= 1;
+        if queue.receivers > 0 {
+            return;
+        }
+        // Nobody will read these. They may own anything, this channel's other
+        // end included, so they go when nothing is locked.
+        let unread = std::mem::take(&mut queue.messages);
+        drop(queue);
+        if context::mode() == Mode::Simulated {
+            sim::with(|core| channel.senders_waiting.wake_all(core));
+        }
+        drop(unread);
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Sender { .. }")
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Receiver { .. }")
+    }
+}
+
+/// Messages as they come. Made by [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+/// The messages that are there. Made by [`Receiver::try_iter`].
+#[derive(Debug)]
+pub struct TryIter<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+impl<T> Iterator for TryIter<'_, T> {
+    type Item = T;
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+/// Messages as they come, from a receiver of its own.
+#[derive(Debug)]
+pub struct IntoIter<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T> Iterator for IntoIter<T> {
+    type Item = T;
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+impl<T> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { receiver: self }
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}

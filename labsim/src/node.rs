@@ -1,0 +1,277 @@
+//! Nodes: machines that run threads, and crash.
+//!
+//! A node has a name, a disk, links to the other nodes, and one *life* after
+//! another. Threads belong to the life in which they were spawned, and die with
+//! it. A crash takes effect the moment it is said: no thread of the node takes
+//! another step, what it had not synced to its disk is lost, and its destructors
+//! run without effect on anybody else. A restart begins the next life, with
+//! whatever the disk has kept.
+//!
+//! On OS threads nobody can be stopped from outside. There a crash takes effect
+//! at the thread's next call into labsim, which also wakes it if it waits; until
+//! then its effects on disk and links are void.
+//!
+//! Boundary: knows lives and thread start. Who talks to whom is in
+//! [`links`](crate::links), what is stored in [`disk`](crate::disk).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::context::{self, Life, Mode};
+use crate::disk::Disk;
+use crate::rand::Stream;
+use crate::thread::JoinHandle;
+use crate::{real, sim, thread};
+
+/// The number of a node: 0 for the first one made in a run, and so on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub u32);
+
+/// A machine of the running world. Copies name the same machine.
+///
+/// ```
+/// use labsim::{Config, node::Node, simulate, thread, time::Duration};
+/// let outcome = simulate(Config::seed(1), || {
+///     let server = Node::new("server");
+///     let (tx, rx) = labsim::channel::unbounded();
+///     server.spawn("worker", move || {
+///         thread::sleep(Duration::from_millis(10));
+///         let _ = tx.send("done");
+///     });
+///     server.crash();
+///     rx.recv() // The worker died, and its end of the channel with it.
+/// });
+/// assert!(outcome.result.unwrap().is_err());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Node {
+    id: NodeId,
+}
+
+impl Node {
+    /// Adds a machine to the world, up and with an empty disk.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a world.
+    #[track_caller]
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        let world = context::expect_world();
+        let id = world.nodes.lock().add(name.into());
+        Self { id }
+    }
+
+    /// The machine that the calling thread belongs to, if any.
+    pub fn current() -> Option<Self> {
+        context::life().map(|life| Self { id: life.node })
+    }
+
+    /// The node's number.
+    pub fn id(self) -> NodeId {
+        self.id
+    }
+
+    /// The node's name.
+    #[track_caller]
+    pub fn name(self) -> Arc<str> {
+        context::expect_world().nodes.lock().name(self.id)
+    }
+
+    /// True until the node crashes, and again once it is restarted.
+    #[track_caller]
+    pub fn is_up(self) -> bool {
+        context::expect_world().nodes.lock().get(self.id).up
+    }
+
+    /// How often the node has been restarted.
+    ///
+    /// Two readings that agree prove that it did not restart between them.
+    #[track_caller]
+    pub fn life(self) -> u32 {
+        context::expect_world().nodes.lock().get(self.id).life
+    }
+
+    /// Starts a thread on the node, in its present life.
+    ///
+    /// If the node is down the thread never starts, and joining it says so.
+    #[track_caller]
+    pub fn spawn<T: Send + 'static>(
+        self,
+        name: impl Into<Cow<'static, str>>,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.spawn_after(Duration::ZERO, name, body)
+    }
+
+    /// As [`spawn`](Self::spawn), but the thread takes its first step only
+    /// `delay` later. This is how a message in flight is modelled: it is the
+    /// receiver's from the start, and nobody waits for it.
+    #[track_caller]
+    pub fn spawn_after<T: Send + 'static>(
+        self,
+        delay: Duration,
+        name: impl Into<Cow<'static, str>>,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let life = context::expect_world().nodes.lock().current_life(self.id);
+        thread::spawn_in(life, delay, name.into(), std::panic::Location::caller(), body)
+    }
+
+    /// Lets every thread that starts on the node from now on begin late, by a
+    /// time drawn anew for each from `range`. An empty range ends that.
+    ///
+    /// Slow starts bring to light what relies on threads starting in order.
+    #[track_caller]
+    pub fn set_start_delay(self, range: Range<Duration>) {
+        context::expect_world().nodes.lock().get_mut(self.id).start_delay = range;
+    }
+
+    /// Crashes the node. Does nothing if it is down.
+    ///
+    /// When this returns, none of its threads will take another step, and what
+    /// was not synced to its disk is gone. Does not return if the caller is one
+    /// of its own threads.
+    #[track_caller]
+    pub fn crash(self) {
+        if context::is_dying() {
+            return; // The dead crash nobody.
+        }
+        let world = context::expect_world();
+        let Some(life) = world.nodes.lock().take_down(self.id) else { return };
+        world.disks.lock().lose_unsynced(self.id);
+        match context::mode() {
+            Mode::Simulated => sim::with(|core| core.crash(life)),
+            Mode::Real => real::crash(life),
+            Mode::Outside => unreachable!("there is a world"),
+        }
+    }
+
+    /// Begins the node's next life, with no threads.
+    ///
+    /// # Panics
+    ///
+    /// If the node is up: crash it first.
+    #[track_caller]
+    pub fn restart(self) {
+        let world = context::expect_world();
+        let mut nodes = world.nodes.lock();
+        let node = nodes.get_mut(self.id);
+        assert!(!node.up, "{} is restarted while it is up; crash it first", node.name);
+        node.up = true;
+        node.life += 1;
+        node.draws = None;
+    }
+
+    /// The node's disk, as its present life sees it.
+    ///
+    /// # Panics
+    ///
+    /// If the node is down.
+    #[track_caller]
+    pub fn disk(self) -> Disk {
+        let life = context::expect_world().nodes.lock().current_life(self.id);
+        let life = life.unwrap_or_else(|_| panic!("the disk of a node that is down was asked for; restart it first"));
+        Disk::of(life.expect("a node has lives"))
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match context::world() {
+            Some(world) => f.write_str(&world.nodes.lock().name(self.id)),
+            None => write!(f, "node {}", self.id.0),
+        }
+    }
+}
+
+/// The node is down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Down;
+
+/// What the world knows of each node.
+#[derive(Debug, Default)]
+pub(crate) struct NodeTable {
+    nodes: Vec<NodeEntry>,
+}
+
+#[derive(Debug)]
+pub(crate) struct NodeEntry {
+    name: Arc<str>,
+    up: bool,
+    life: u32,
+    start_delay: Range<Duration>,
+    threads_delayed: u64,
+    /// What threads of this life draw from. Made at the first draw.
+    draws: Option<Stream>,
+}
+
+impl NodeTable {
+    fn add(&mut self, name: Arc<str>) -> NodeId {
+        let id = NodeId(u32::try_from(self.nodes.len()).expect("4 billion nodes"));
+        self.nodes.push(NodeEntry {
+            name,
+            up: true,
+            life: 0,
+            start_delay: Duration::ZERO..Duration::ZERO,
+            threads_delayed: 0,
+            draws: None,
+        });
+        id
+    }
+
+    #[track_caller]
+    fn get(&self, id: NodeId) -> &NodeEntry {
+        self.nodes.get(id.0 as usize).expect("a node of another world was used in this one")
+    }
+
+    #[track_caller]
+    fn get_mut(&mut self, id: NodeId) -> &mut NodeEntry {
+        self.nodes.get_mut(id.0 as usize).expect("a node of another world was used in this one")
+    }
+
+    #[track_caller]
+    pub(crate) fn name(&self, id: NodeId) -> Arc<str> {
+        Arc::clone(&self.get(id).name)
+    }
+
+    #[track_caller]
+    fn current_life(&self, id: NodeId) -> Result<Option<Life>, Down> {
+        let node = self.get(id);
+        if node.up { Ok(Some(Life { node: id, number: node.life })) } else { Err(Down) }
+    }
+
+    pub(crate) fn is_current(&self, life: Life) -> bool {
+        let node = self.get(life.node);
+        node.up && node.life == life.number
+    }
+
+    fn take_down(&mut self, id: NodeId) -> Option<Life> {
+        let node = self.get_mut(id);
+        node.up.then(|| {
+            node.up = false;
+            Life { node: id, number: node.life }
+        })
+    }
+
+    /// How late a thread that starts now takes its first step.
+    pub(crate) fn draw_start_delay(&mut self, seed: u64, id: NodeId) -> Duration {
+        let node = self.get_mut(id);
+        if node.start_delay.is_empty() {
+            return Duration::ZERO;
+        }
+        node.threads_delayed += 1;
+        Stream::new(seed, "thread start", u64::from(id.0), node.threads_delayed).between(node.start_delay.clone())
+    }
+
+    pub(crate) fn draw(&mut self, seed: u64, life: Life) -> u64 {
+        let node = self.get_mut(life.node);
+        let fresh = || Stream::new(seed, "node", u64::from(life.node.0), u64::from(life.number));
+        if node.life != life.number {
+            return fresh().next_u64(); // A dead life's last words; nobody listens.
+        }
+        node.draws.get_or_insert_with(fresh).next_u64()
+    }
+}

@@ -1,0 +1,68 @@
+//! The panic hook: what a panic in one of our worlds leaves behind.
+//!
+//! A panic in a simulated or real world is that world's first failure, or a
+//! consequence of it. Everything a report needs is taken at once, before the
+//! stack unwinds, since the process may not survive long enough to ask later.
+//! It prints nothing: the outcome does. A panic anywhere else goes to the hook
+//! that was there before.
+//!
+//! Boundary: takes notes of panics. Does not decide what becomes of the run.
+
+use std::backtrace::Backtrace;
+use std::panic::PanicHookInfo;
+use std::sync::Once;
+
+use crate::context::{self, Mode};
+use crate::outcome::{Failure, FailureKind};
+use crate::{real, sim};
+
+/// Installs the hook, once for the process.
+pub(crate) fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| match context::mode() {
+            Mode::Outside => previous(info),
+            Mode::Simulated => sim::with(|core| {
+                core.fail_with(describe(info));
+                // Rust aborts the process when a destructor panics while its
+                // thread unwinds. It asks the hook first: end the run here.
+                if core.is_dying() || is_nested() {
+                    core.abandon("panicked in a destructor while it was unwound", std::panic::Location::caller());
+                }
+            }),
+            Mode::Real => real::fail(describe(info)),
+        }));
+    });
+}
+
+/// The thread was unwinding already when this panic began.
+fn is_nested() -> bool {
+    // The count is raised before the hook runs, so a first panic shows as
+    // panicking too. Only a second one finds the marker set.
+    NESTED.with(|first| first.replace(true))
+}
+
+thread_local! {
+    static NESTED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> Failure {
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned());
+    let wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    Failure {
+        kind: FailureKind::Panic,
+        message: format!("panicked: {message}"),
+        place: info.location().map(ToString::to_string),
+        at: context::elapsed(),
+        node: None,
+        thread: context::thread_name(),
+        backtrace: wanted.then(|| Backtrace::force_capture().to_string()),
+        payload: None,
+    }
+}

@@ -1,0 +1,365 @@
+//! A world on OS threads, in real time.
+//!
+//! Nodes, lives and links are those of a simulation; threads, locks and clocks
+//! are the machine's. Nobody can stop an OS thread from outside, so each life
+//! has a *cord*: a channel that carries nothing and is disconnected when the
+//! life ends. A thread looks at it at each call into labsim, and whatever it
+//! waits for, it waits for the cord too.
+//!
+//! Boundary: threads and lives of a real world. The facade's modules decide
+//! what a call means; this one says whether its caller is still alive.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use cpu_time::ProcessTime;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use parking_lot::{Condvar, Mutex};
+
+use crate::context::{self, Life, Mode};
+use crate::outcome::{Config, Failure, FailureKind, Outcome};
+use crate::panics;
+use crate::sim::Dying;
+use crate::thread::{Inner, Result, Slot};
+use crate::world::World;
+
+/// How long a real run waits at its end for threads that do not notice it.
+const STRAGGLERS_WAIT: Duration = Duration::from_secs(2);
+
+/// How often a wait on a condition looks whether its thread still lives. A
+/// parking_lot condition can be waited for alone, so this one wait is polled.
+const CONDVAR_POLL: Duration = Duration::from_millis(5);
+
+thread_local! {
+    static CURRENT: RefCell<Option<RealThread>> = const { RefCell::new(None) };
+}
+
+/// What an OS thread of a real world knows of itself.
+#[derive(Clone)]
+pub(crate) struct RealThread {
+    pub(crate) world: Arc<World>,
+    pub(crate) life: Option<Life>,
+    shared: Arc<Shared>,
+    /// Disconnected when this thread is to die.
+    cord: Receiver<()>,
+    parker: Parker,
+}
+
+/// What the threads of one real world share besides the world.
+struct Shared {
+    /// The other ends of the cords: dropping one ends its life.
+    cords: Mutex<Cords>,
+    threads: AtomicUsize,
+}
+
+struct Cords {
+    /// For threads that belong to no node. Gone when the run is over.
+    world: Option<(Sender<()>, Receiver<()>)>,
+    lives: BTreeMap<(u32, u32), (Sender<()>, Receiver<()>)>,
+}
+
+impl RealThread {
+    pub(crate) fn is_dead(&self) -> bool {
+        self.cord.try_recv() == Err(TryRecvError::Disconnected)
+    }
+}
+
+/// Runs `f` on the calling thread's own record; `None` outside of real worlds.
+pub(crate) fn with<R>(f: impl FnOnce(&RealThread) -> R) -> Option<R> {
+    CURRENT.with_borrow(|current| current.as_ref().map(f))
+}
+
+/// Ends the calling thread if its node has crashed or its run is over.
+///
+/// Does nothing while it unwinds: destructors run to their end.
+#[inline]
+pub(crate) fn check() {
+    if with(RealThread::is_dead) == Some(true) && !std::thread::panicking() {
+        throw();
+    }
+}
+
+/// Empties the calling thread's stack.
+fn throw() -> ! {
+    std::panic::resume_unwind(Box::new(Dying))
+}
+
+/// The calling thread's cord was cut while it waited. Returns only if the
+/// thread is unwinding already, when its destructor must not wait any longer.
+pub(crate) fn die() {
+    if !std::thread::panicking() {
+        throw();
+    }
+}
+
+/// The calling thread's cord, to be waited for beside something else.
+pub(crate) fn cord() -> Receiver<()> {
+    with(|thread| thread.cord.clone()).expect("the caller runs in a real world")
+}
+
+/// Records a failure of the calling thread's world and ends its run.
+pub(crate) fn fail(mut failure: Failure) {
+    let Some(thread) = CURRENT.with_borrow(Clone::clone) else { return };
+    failure.node = thread.world.node_name();
+    thread.world.fail(failure);
+    let cords = thread.shared.cut_all();
+    drop(cords);
+}
+
+impl Shared {
+    fn new() -> Self {
+        let world = Some(crossbeam_channel::bounded(0));
+        Self { cords: Mutex::new(Cords { world, lives: BTreeMap::new() }), threads: AtomicUsize::new(0) }
+    }
+
+    fn cord_of(&self, life: Option<Life>) -> Receiver<()> {
+        let mut cords = self.cords.lock();
+        if cords.world.is_none() {
+            return crossbeam_channel::bounded(0).1; // The run is over: born dead.
+        }
+        let key = life.map(|life| (life.node.0, life.number));
+        match key {
+            None => cords.world.as_ref().expect("checked above").1.clone(),
+            Some(key) => cords.lives.entry(key).or_insert_with(|| crossbeam_channel::bounded(0)).1.clone(),
+        }
+    }
+
+    /// Ends every life. The cords are returned, to be dropped without the lock.
+    fn cut_all(&self) -> Cords {
+        std::mem::replace(&mut *self.cords.lock(), Cords { world: None, lives: BTreeMap::new() })
+    }
+}
+
+/// Kills the threads of `life`. Does not return if the caller is one of them.
+pub(crate) fn crash(life: Life) {
+    let shared = with(|thread| Arc::clone(&thread.shared)).expect("a world has threads");
+    // A life that no thread has asked about yet gets a cord that is cut.
+    let cord = shared.cords.lock().lives.insert((life.node.0, life.number), {
+        let (_, receiver) = crossbeam_channel::bounded(0);
+        (crossbeam_channel::bounded(0).0, receiver)
+    });
+    drop(cord);
+    check();
+}
+
+/// Starts an OS thread in `life`.
+pub(crate) fn spawn<T: Send + 'static>(
+    life: Option<Life>,
+    delay: Duration,
+    name: Cow<'static, str>,
+    slot: Slot<T>,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Inner<T> {
+    let me = CURRENT.with_borrow(Clone::clone).expect("the caller runs in a real world");
+    let (ended_tx, ended_rx) = crossbeam_channel::bounded::<()>(0);
+    let thread = RealThread {
+        cord: me.shared.cord_of(life),
+        life,
+        parker: Parker::default(),
+        ..me
+    };
+    let shared = Arc::clone(&thread.shared);
+    shared.threads.fetch_add(1, Ordering::SeqCst);
+    let store = Arc::clone(&slot);
+    let started = std::thread::Builder::new().name(name.into_owned()).spawn(move || {
+        let shared = Arc::clone(&thread.shared);
+        enter(thread);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            if !delay.is_zero() {
+                sleep(delay);
+            }
+            check();
+            body()
+        }));
+        let result: Result<T> = ended;
+        *store.lock() = Some(result);
+        leave();
+        drop(ended_tx); // Joiners wait for this end of the channel to go.
+        shared.threads.fetch_sub(1, Ordering::SeqCst);
+    });
+    if let Err(error) = started {
+        shared.threads.fetch_sub(1, Ordering::SeqCst);
+        fail(Failure {
+            kind: FailureKind::Limit,
+            message: format!("the operating system refuses another thread: {error}"),
+            place: None,
+            at: context::elapsed(),
+            node: None,
+            thread: context::thread_name(),
+            backtrace: None,
+            payload: None,
+        });
+        check();
+    }
+    Inner::Real(Ended { gone: ended_rx }, slot)
+}
+
+fn enter(thread: RealThread) {
+    CURRENT.with_borrow_mut(|current| *current = Some(thread));
+    context::set_mode(Mode::Real);
+}
+
+fn leave() {
+    context::set_mode(Mode::Outside);
+    let thread = CURRENT.with_borrow_mut(Option::take);
+    drop(thread);
+}
+
+/// Runs `body` as the first thread of a world on OS threads, in real time.
+///
+/// The same program as in [`simulate`](crate::simulate), with the machine's own
+/// scheduling and clock: no seed reproduces it. The seed still feeds
+/// [`rand`](crate::rand) and what links draw. [`Config::time_limit`] counts
+/// real time; steps, threads and stacks are not limited.
+pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+    assert!(context::mode() == Mode::Outside, "a real world was started inside another world");
+    panics::install_hook();
+    let begun = ProcessTime::now();
+    let world = Arc::new(World::new(config.seed));
+    let shared = Arc::new(Shared::new());
+    let slot: Slot<T> = Arc::new(Mutex::new(None));
+    let cord = shared.cord_of(None);
+    let outer = RealThread {
+        world: Arc::clone(&world),
+        life: None,
+        shared: Arc::clone(&shared),
+        cord: cord.clone(),
+        parker: Parker::default(),
+    };
+    // The caller enters the world for a moment, so that the first thread is
+    // spawned like any other.
+    enter(outer);
+    let main = spawn(None, Duration::ZERO, Cow::Borrowed("main"), Arc::clone(&slot), body);
+    leave();
+
+    let Inner::Real(ended, _) = main else { unreachable!("spawned on an OS thread") };
+    let deadline = Instant::now() + config.time_limit;
+    let overdue = match ended.gone.recv_deadline(deadline) {
+        Err(RecvTimeoutError::Timeout) => true,
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => false,
+    };
+    if overdue {
+        world.fail(Failure {
+            kind: FailureKind::TimeLimit,
+            message: format!("the run went past its limit of {:.3}s", config.time_limit.as_secs_f64()),
+            place: None,
+            at: world.wall_elapsed(),
+            node: None,
+            thread: "main".to_owned(),
+            backtrace: None,
+            payload: None,
+        });
+    }
+    let elapsed = world.wall_elapsed();
+    drop(shared.cut_all());
+    world.links.interrupt();
+    let patience = Instant::now() + STRAGGLERS_WAIT;
+    while shared.threads.load(Ordering::SeqCst) > 0 && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+
+    let value = slot.lock().take();
+    let result = match (world.take_failure(), value) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(Ok(value))) => Ok(value),
+        (None, _) => unreachable!("the first thread ends with a value, or the run fails"),
+    };
+    let notes = world.notes.lock().take();
+    Outcome {
+        result,
+        seed: config.seed,
+        elapsed,
+        steps: 0,
+        timer_events: 0,
+        threads: 0,
+        hash: 0,
+        cpu: begun.elapsed(),
+        notes,
+        trace: Vec::new(),
+    }
+}
+
+/// The end of an OS thread, to be waited for.
+pub(crate) struct Ended {
+    /// Disconnected when the thread is gone; nothing is ever sent.
+    gone: Receiver<()>,
+}
+
+impl Ended {
+    pub(crate) fn wait(&self) {
+        if context::mode() != Mode::Real {
+            let _ = self.gone.recv();
+            return;
+        }
+        let cord = cord();
+        crossbeam_channel::select_biased! {
+            recv(self.gone) -> _ => {}
+            recv(cord) -> _ => die(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.gone.try_recv() == Err(TryRecvError::Disconnected)
+    }
+}
+
+/// Sleeps in real time, or until the calling thread is to die.
+pub(crate) fn sleep(duration: Duration) {
+    if cord().recv_timeout(duration) == Err(RecvTimeoutError::Disconnected) {
+        die();
+    }
+}
+
+/// Waits on a machine's condition with `wait_for`, in slices, so that a crash
+/// is noticed. Returns whether the time was up.
+pub(crate) fn wait_in_slices(timeout: Option<Duration>, mut wait_for: impl FnMut(Duration) -> bool) -> bool {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let timed_out = wait_for(left.min(CONDVAR_POLL));
+        check();
+        if !timed_out {
+            return false;
+        }
+        if left <= CONDVAR_POLL {
+            return true;
+        }
+    }
+}
+
+/// The parking token of an OS thread.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Parker {
+    token: Arc<(Mutex<bool>, Condvar)>,
+}
+
+pub(crate) fn parker() -> Parker {
+    with(|thread| thread.parker.clone()).expect("the caller runs in a real world")
+}
+
+impl Parker {
+    pub(crate) fn park(&self, timeout: Option<Duration>) {
+        let (token, given) = &*self.token;
+        let mut token = token.lock();
+        if !*token {
+            wait_in_slices(timeout, |slice| {
+                if !*token {
+                    given.wait_for(&mut token, slice);
+                }
+                !*token
+            });
+        }
+        *token = false;
+    }
+
+    pub(crate) fn unpark(&self) {
+        let (token, given) = &*self.token;
+        *token.lock() = true;
+        given.notify_all();
+    }
+}

@@ -1,0 +1,383 @@
+//! The state of a simulation, its clock, and what a step costs.
+//!
+//! What is touched at every step lies in cells; the rest is borrowed for a few
+//! lines at a time, and never while anybody else's code runs.
+//!
+//! Boundary: counts and remembers. Who runs next is decided in `schedule.rs`.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use cpu_time::ThreadTime;
+
+use super::Ended;
+use super::schedule::Schedule;
+use crate::context::Life;
+use crate::node::NodeId;
+use crate::outcome::{Failure, FailureKind, Preemption, TraceStep};
+use crate::rand::Stream;
+use crate::world::World;
+
+/// A source line, kept for reports.
+pub(crate) type Place = &'static Location<'static>;
+
+/// Why a thread waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    /// It has not begun, or it lost the processor.
+    Ready,
+    /// For the lock with this serial number.
+    Lock(u32),
+    Condvar,
+    Receive,
+    Send,
+    Sleep,
+    Park,
+    /// For the end of the thread with this serial number.
+    Join(u32),
+    /// For the rest of the run, which has failed.
+    Failed,
+}
+
+/// A lock in the hands of a thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) serial: u32,
+    pub(crate) place: Place,
+}
+
+/// Virtual nanoseconds that a step costs: `512..1536`, about a microsecond.
+const STEP_NANOS_MIN: u64 = 512;
+const STEP_NANOS_BITS: u32 = 10;
+
+/// How many objects of one kind a simulation can name: none runs so long.
+const SERIAL_OVERFLOW: &str = "more than 4 billion locks in one run";
+
+/// One simulation.
+pub(crate) struct Core {
+    /// Tells simulations of one process apart, so that an object of one that
+    /// turns up in another is noticed. Plays no part in what a run does.
+    pub(crate) id: u32,
+    // What every step touches.
+    pub(super) now: Cell<u64>,
+    pub(super) steps: Cell<u64>,
+    /// Steps left until the next one at which the thread may be preempted.
+    pub(super) countdown: Cell<u32>,
+    /// No timer is due before this.
+    pub(super) next_due: Cell<u64>,
+    /// State of the generator of step costs.
+    jitter: Cell<u64>,
+    pub(super) hash: Cell<u64>,
+    pub(super) current: Cell<u32>,
+    /// The running fiber is being unwound: its node crashed, or the run is over.
+    pub(super) dying: Cell<bool>,
+    /// How often `catch_unwind` has kept dying threads alive.
+    pub(super) revivals: Cell<u32>,
+    /// The run is over, by success or failure.
+    pub(super) stopping: Cell<bool>,
+    /// Somebody has to be unwound at the root.
+    pub(super) kills_pending: Cell<bool>,
+    pub(super) schedule: RefCell<Schedule>,
+    // Fixed once the run begins.
+    pub(super) preemption: Cell<Preemption>,
+    pub(super) time_limit: Cell<u64>,
+    pub(super) step_limit: Cell<u64>,
+    pub(super) tracing: Cell<bool>,
+    world: RefCell<Option<Arc<World>>>,
+    // The rest.
+    pub(super) timer_events: Cell<u64>,
+    next_serial: Cell<u32>,
+    pub(super) trace: RefCell<Vec<TraceStep>>,
+    pub(super) begun: Cell<Option<ThreadTime>>,
+    pub(super) ended: RefCell<Option<mpsc::Sender<Ended>>>,
+}
+
+/// Marks objects that are used outside of any simulation.
+const OUTSIDE: u32 = 1;
+
+impl Core {
+    pub(super) fn new() -> Self {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(OUTSIDE + 1);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            now: Cell::new(0),
+            steps: Cell::new(0),
+            countdown: Cell::new(1),
+            next_due: Cell::new(u64::MAX),
+            jitter: Cell::new(0),
+            hash: Cell::new(0),
+            current: Cell::new(0),
+            dying: Cell::new(false),
+            revivals: Cell::new(0),
+            stopping: Cell::new(false),
+            kills_pending: Cell::new(false),
+            schedule: RefCell::new(Schedule::new(0, 0, 0)),
+            preemption: Cell::new(Preemption::Never),
+            time_limit: Cell::new(u64::MAX),
+            step_limit: Cell::new(u64::MAX),
+            tracing: Cell::new(false),
+            world: RefCell::new(None),
+            timer_events: Cell::new(0),
+            next_serial: Cell::new(1),
+            trace: RefCell::new(Vec::new()),
+            begun: Cell::new(None),
+            ended: RefCell::new(None),
+        }
+    }
+
+    /// Sets the scene: what `config` fixes, and what the seed draws.
+    pub(super) fn begin(&self, config: &crate::Config) {
+        let mut draws = Stream::new(config.seed, "scene", 0, 0);
+        // Both are drawn in any case, so that fixing one does not move the other.
+        let drawn = Preemption::ALL[draws.pick(Preemption::ALL.len())];
+        self.jitter.set(draws.next_u64());
+        self.preemption.set(config.preemption.unwrap_or(drawn));
+        self.time_limit.set(u64::try_from(config.time_limit.as_nanos()).unwrap_or(u64::MAX));
+        self.step_limit.set(config.step_limit);
+        self.tracing.set(config.trace);
+        self.hash.set(config.seed);
+        *self.schedule.borrow_mut() = Schedule::new(config.seed, config.stack_bytes, config.thread_limit);
+        *self.world.borrow_mut() = Some(Arc::new(World::new(config.seed)));
+        self.draw_countdown();
+    }
+
+    pub(crate) fn world(&self) -> Arc<World> {
+        Arc::clone(self.world.borrow().as_ref().expect("the run has begun"))
+    }
+
+    pub(super) fn forget_world(&self) -> Option<Arc<World>> {
+        self.world.borrow_mut().take()
+    }
+
+    /// Virtual nanoseconds since the run began.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// A deadline `timeout` from now; the end of the clock counts as never.
+    pub(crate) fn deadline(&self, timeout: Duration) -> Option<u64> {
+        self.now.get().checked_add(u64::try_from(timeout.as_nanos()).ok()?)
+    }
+
+    /// A visible operation: takes a step of virtual time, lets timers fire that
+    /// came due, and may hand the processor to another thread.
+    ///
+    /// Called at the start of what others can notice (a lock, a send), and at
+    /// its end where leaving it is noticeable too (an unlock).
+    #[inline]
+    pub(crate) fn point(&self, place: Place) {
+        self.take_step();
+        let left = self.countdown.get() - 1;
+        self.countdown.set(left);
+        if left == 0 || self.now.get() >= self.next_due.get() {
+            self.point_slow(place);
+        }
+    }
+
+    /// Counts a step and lets it cost its time.
+    ///
+    /// Were steps free, a thread would do all of its work at one instant, timers
+    /// would only ever fire between two waits, and a loop that polls would never
+    /// get anywhere. The cost is jittered so that two threads that do the same do
+    /// not stay in step.
+    #[inline]
+    pub(super) fn take_step(&self) {
+        self.steps.set(self.steps.get() + 1);
+        // Knuth's linear congruential generator: its high bits are good enough
+        // for jitter, and this is the hottest line of the simulator.
+        let jitter = self.jitter.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.jitter.set(jitter);
+        self.now.set(self.now.get() + STEP_NANOS_MIN + (jitter >> (64 - STEP_NANOS_BITS)));
+    }
+
+    /// Draws how many steps the running thread may go on undisturbed: uniform
+    /// around the rate, so that no pattern in the code keeps pace with it.
+    pub(super) fn draw_countdown(&self) {
+        let steps = match self.preemption.get() {
+            // Even then the slow path is taken now and then, for the limits.
+            Preemption::Never => 1000,
+            Preemption::OneIn(1) => 1,
+            Preemption::OneIn(rate) => 1 + self.pick(2 * rate as usize - 1) as u32,
+        };
+        self.countdown.set(steps);
+    }
+
+    /// Folds `value` into the run's hash.
+    #[inline]
+    pub(crate) fn mix(&self, value: u64) {
+        let mixed = (self.hash.get() ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.hash.set(mixed ^ (mixed >> 29));
+    }
+
+    /// The scheduler's choice of one in `n`.
+    #[inline]
+    pub(crate) fn pick(&self, n: usize) -> usize {
+        let picked = self.schedule.borrow_mut().draws.pick(n);
+        self.mix(picked as u64);
+        picked
+    }
+
+    pub(crate) fn current_name(&self) -> Cow<'static, str> {
+        self.schedule.borrow().name(self.current.get())
+    }
+
+    /// The life that the running thread belongs to.
+    #[inline]
+    pub(crate) fn life(&self) -> Option<Life> {
+        self.schedule.borrow().life(self.current.get())
+    }
+
+    /// The running thread is being unwound, or its node is down and it is about
+    /// to be.
+    pub(crate) fn is_dying(&self) -> bool {
+        self.dying.get()
+    }
+
+    // Locks in hand.
+
+    #[inline]
+    pub(crate) fn lock_taken(&self, serial: u32, place: Place) {
+        self.schedule.borrow_mut().held(self.current.get()).push(Held { serial, place });
+    }
+
+    #[inline]
+    pub(crate) fn lock_released(&self, serial: u32) -> Place {
+        let mut schedule = self.schedule.borrow_mut();
+        let held = schedule.held(self.current.get());
+        // Nearly always the last one taken.
+        let at = held.iter().rposition(|held| held.serial == serial);
+        held.remove(at.expect("a guard is dropped by the thread that took the lock")).place
+    }
+
+    /// Where the locks in the running thread's hands were taken.
+    pub(crate) fn locks_held(&self) -> Vec<Place> {
+        self.schedule.borrow_mut().held(self.current.get()).iter().map(|held| held.place).collect()
+    }
+
+    /// Fails the run if the running thread holds a lock where it is about to
+    /// wait for something that may take long.
+    #[inline]
+    pub(crate) fn no_lock_held(&self, doing: &str, place: Place) {
+        let taken = self.schedule.borrow_mut().held(self.current.get()).last().map(|held| held.place);
+        if let Some(taken) = taken {
+            self.fail_held(doing, place, taken);
+        }
+    }
+
+    #[cold]
+    fn fail_held(&self, doing: &str, place: Place, taken: Place) {
+        if self.must_not_switch() {
+            return; // Unwinding: the guard is about to go, and nothing will wait.
+        }
+        self.fail(
+            FailureKind::LockHeld,
+            format!(
+                "thread `{}` {doing} while it holds a lock, taken at {taken}; release it first",
+                self.current_name()
+            ),
+            Some(place),
+        );
+        self.stop_here(place);
+    }
+
+    // Failure.
+
+    /// Records a failure of the running thread, and that the run is over.
+    pub(crate) fn fail(&self, kind: FailureKind, message: String, place: Option<Place>) {
+        self.fail_with(Failure {
+            kind,
+            message,
+            place: place.map(ToString::to_string),
+            at: Duration::from_nanos(self.now.get()),
+            node: None,
+            thread: self.current_name().into_owned(),
+            backtrace: None,
+            payload: None,
+        });
+    }
+
+    /// As `fail`, for a failure that is already described, its node excepted.
+    pub(crate) fn fail_with(&self, mut failure: Failure) {
+        let world = self.world();
+        failure.node = self.life().map(|life| self.node_name(&world, life.node));
+        world.fail(failure);
+        self.stopping.set(true);
+    }
+
+    fn node_name(&self, world: &World, node: NodeId) -> String {
+        world.nodes.lock().name(node).to_string()
+    }
+
+    pub(super) fn new_serial(&self) -> u32 {
+        let serial = self.next_serial.get();
+        self.next_serial.set(serial.checked_add(1).expect(SERIAL_OVERFLOW));
+        serial
+    }
+}
+
+/// The simulation that an object belongs to: the one that used it first.
+///
+/// A lock that simulated threads share with others would block an OS thread,
+/// and one that outlives its run carries state into the next. So whoever comes
+/// second from elsewhere panics.
+#[derive(Debug, Default)]
+pub(crate) struct Home {
+    /// The simulation's id and the object's serial number in it; 0 at first.
+    bound: AtomicU64,
+}
+
+impl Home {
+    pub(crate) const fn new() -> Self {
+        Self { bound: AtomicU64::new(0) }
+    }
+
+    /// The object's serial number in `core`.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn in_simulation(&self, core: &Core) -> u32 {
+        let bound = self.bound.load(Ordering::Relaxed);
+        if (bound >> 32) as u32 == core.id { bound as u32 } else { self.bind(core, bound) }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn bind(&self, core: &Core, bound: u64) -> u32 {
+        if bound != 0 {
+            foreign(bound, "a simulation");
+        }
+        let serial = core.new_serial();
+        self.bound.store((u64::from(core.id) << 32) | u64::from(serial), Ordering::Relaxed);
+        serial
+    }
+
+    /// Claims the object for the threads outside of simulations.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn outside(&self) {
+        let bound = self.bound.load(Ordering::Relaxed);
+        if bound != u64::from(OUTSIDE) << 32 {
+            self.bind_outside(bound);
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn bind_outside(&self, bound: u64) {
+        if bound != 0 {
+            foreign(bound, "OS threads");
+        }
+        self.bound.store(u64::from(OUTSIDE) << 32, Ordering::Relaxed);
+    }
+}
+
+#[cold]
+#[track_caller]
+fn foreign(bound: u64, here: &str) -> ! {
+    let owner = if bound >> 32 == u64::from(OUTSIDE) { "OS threads" } else { "another simulation" };
+    panic!("an object that belongs to {owner} was used by {here}; make it where it is used, not in a static")
+}

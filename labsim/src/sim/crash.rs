@@ -1,0 +1,224 @@
+//! Crashes: how threads die, and what they may still do while they die.
+//!
+//! A crash is in force the moment it is said: the node's threads leave the list
+//! of ready threads, and none of them takes another step of its own. Then each
+//! stack is emptied by unwinding, youngest thread first, because a child may
+//! borrow from its parent's frame. Destructors run; that is how a lock of the
+//! dead node becomes free. But nothing that they do has an effect on others: a
+//! send fails, a spawn starts nothing, a notify wakes nobody.
+//!
+//! Two things cannot be done from a destructor that runs during unwinding: to
+//! wait (the scheduler never switches while a panic is under way, because Rust
+//! counts panics per OS thread), and to panic (Rust would abort the process).
+//! In both cases the run ends where it stands: its outcome is sent from there,
+//! and the OS thread sleeps for ever.
+//!
+//! Boundary: knows threads and lives. That a node restarts is not its business.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::Ended;
+use super::core::{Core, Place, Why};
+use super::schedule::Status;
+use crate::context::Life;
+use crate::outcome::FailureKind;
+
+/// What is thrown to empty the stack of a dead thread. Whoever catches it gets
+/// it again at the next call into labsim.
+pub(crate) struct Dying;
+
+/// How often dying threads may be kept alive by `catch_unwind` before the run
+/// is given up. Code that catches panics in a loop would go on for ever.
+const REVIVAL_LIMIT: u32 = 1000;
+
+impl Core {
+    /// Kills the threads of `life` and, if one of them is the caller, does not
+    /// return.
+    pub(crate) fn crash(&self, life: Life) {
+        {
+            let mut schedule = self.schedule.borrow_mut();
+            for slot in &mut schedule.slots {
+                if slot.status != Status::Free && slot.life == Some(life) {
+                    slot.status = Status::Dying;
+                    self.kills_pending.set(true);
+                }
+            }
+            let slots = std::mem::take(&mut schedule.slots);
+            schedule.ready.retain(|slot| slots[*slot as usize].status == Status::Ready);
+            schedule.slots = slots;
+        }
+        self.mix(u64::from(life.number));
+        if self.kills_pending.get() && !self.must_not_switch() {
+            self.visit_root();
+        }
+    }
+
+    /// Unwinds every thread that is marked as dying, youngest first.
+    pub(super) fn unwind_the_dead(&self) {
+        if !self.kills_pending.replace(false) {
+            return;
+        }
+        let alive = self.schedule.borrow().alive();
+        for slot in alive.into_iter().rev() {
+            let is_dying = self.schedule.borrow().slots[slot as usize].status == Status::Dying;
+            if is_dying {
+                self.unwind(slot);
+            }
+        }
+    }
+
+    /// Ends the run: every thread that is left is unwound.
+    pub(super) fn tear_down(&self) {
+        {
+            let mut schedule = self.schedule.borrow_mut();
+            schedule.ready.clear();
+            for slot in &mut schedule.slots {
+                if slot.status != Status::Free {
+                    slot.status = Status::Dying;
+                }
+            }
+        }
+        self.kills_pending.set(true);
+        self.unwind_the_dead();
+        // Watchers may own objects of this simulation: they go before it ends.
+        let watchers = std::mem::take(&mut *self.world().watchers.lock());
+        drop(watchers);
+    }
+
+    /// Empties one stack. Runs on the root, or nested in the unwinding of a
+    /// thread that needs a lock of this one.
+    fn unwind(&self, slot: u32) {
+        let fiber = self.schedule.borrow_mut().slots[slot as usize].fiber.take();
+        let Some(mut fiber) = fiber else {
+            return; // It is being unwound already, further down this very stack.
+        };
+        let outer = (self.current.get(), self.dying.get(), self.next_due.get());
+        self.current.set(slot);
+        self.dying.set(true);
+        self.next_due.set(0); // Sends every `point` into its slow path.
+        if fiber.has_started() {
+            let ended = fiber.resume();
+            assert!(ended, "a dying thread was suspended again");
+        }
+        // A thread that never began is a closure to drop, with what it owns.
+        let finished = catch_unwind(AssertUnwindSafe(|| self.finish(slot, fiber)));
+        drop(finished); // The hook has reported what a destructor threw.
+        self.current.set(outer.0);
+        self.dying.set(outer.1);
+        self.next_due.set(outer.2);
+    }
+
+    /// The thread that holds the lock `serial`, and where it took it.
+    pub(super) fn holder(&self, serial: u32) -> Option<(u32, Place)> {
+        let schedule = self.schedule.borrow();
+        schedule.slots.iter().enumerate().find_map(|(slot, thread)| {
+            let held = thread.held.iter().find(|held| held.serial == serial)?;
+            Some((slot as u32, held.place))
+        })
+    }
+
+    /// The running thread cannot take a lock. Waits for nobody: returns if the
+    /// lock may be free now, and otherwise does not return.
+    #[cold]
+    pub(crate) fn lock_while_unwinding(&self, serial: u32, place: Place) {
+        if self.dying.get()
+            && let Some((holder, _)) = self.holder(serial)
+            && holder != self.current.get()
+            && self.schedule.borrow().slots[holder as usize].status == Status::Dying
+        {
+            // The holder is dead too. Emptying its stack frees the lock.
+            self.unwind(holder);
+            if self.holder(serial).is_none() {
+                return;
+            }
+        }
+        self.refuse_to_wait(Why::Lock(serial), place);
+    }
+
+    /// True if the scheduler must not switch away from here.
+    #[inline]
+    pub(crate) fn must_not_switch(&self) -> bool {
+        self.dying.get() || std::thread::panicking()
+    }
+
+    /// True if a call of the running thread must have no effect, because it
+    /// comes from a destructor of a dying thread. If instead the thread was
+    /// kept alive by `catch_unwind`, it is thrown at once more.
+    pub(crate) fn is_muted(&self, place: Place) -> bool {
+        if self.dying.get() {
+            self.throw_if_revived(place);
+        }
+        self.dying.get()
+    }
+
+    /// Throws at a dying thread that runs ordinary code again.
+    pub(super) fn throw_if_revived(&self, place: Place) {
+        if self.dying.get() && !std::thread::panicking() {
+            self.revivals.set(self.revivals.get() + 1);
+            if self.revivals.get() > REVIVAL_LIMIT {
+                self.abandon("keeps catching the unwinding that ends it; let `catch_unwind` pass it on", place);
+            }
+            self.throw();
+        }
+    }
+
+    pub(super) fn throw(&self) -> ! {
+        std::panic::resume_unwind(Box::new(Dying))
+    }
+
+    /// For calls that cannot be answered without waiting, from a thread that
+    /// must not wait.
+    #[cold]
+    pub(super) fn refuse_to_wait(&self, why: Why, place: Place) -> ! {
+        self.throw_if_revived(place);
+        let what = match why {
+            Why::Lock(serial) => match self.holder(serial) {
+                Some((holder, taken)) => {
+                    let name = self.schedule.borrow().name(holder);
+                    format!("needs in a destructor the lock that thread `{name}` took at {taken}")
+                }
+                None => "needs in a destructor a lock that is not free".to_owned(),
+            },
+            Why::Condvar => "waits in a destructor for a condition".to_owned(),
+            Why::Join(_) => "waits in a destructor for the end of a thread".to_owned(),
+            _ => "waits in a destructor".to_owned(),
+        };
+        self.abandon(&format!("{what}, while it is unwound"), place);
+    }
+
+    /// Ends the run from where it stands. The stacks of this simulation are
+    /// never emptied, and its OS thread never returns.
+    #[cold]
+    pub(crate) fn abandon(&self, what: &str, place: Place) -> ! {
+        let message = format!("thread `{}` {what}", self.current_name());
+        self.fail(FailureKind::Panic, message, Some(place));
+        self.send_outcome(true);
+        loop {
+            std::thread::park();
+        }
+    }
+
+    /// Reports how the run ended to whoever waits for it.
+    pub(super) fn send_outcome(&self, abandoned: bool) {
+        let Some(ended) = self.ended.borrow_mut().take() else { return };
+        let world = if abandoned { Some(self.world()) } else { self.forget_world() };
+        let world = world.expect("the run has begun");
+        let cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
+        let threads = self.schedule.borrow().threads_started();
+        let outcome = Ended {
+            abandoned,
+            steps: self.steps.get(),
+            timer_events: self.timer_events.get(),
+            threads,
+            nanos: self.now.get(),
+            hash: self.hash.get(),
+            trace: std::mem::take(&mut *self.trace.borrow_mut()),
+            cpu,
+            failure: world.take_failure(),
+            notes: world.notes.lock().take(),
+        };
+        // Nobody waits only if the caller of `simulate` is gone with its process.
+        let _ = ended.send(outcome);
+    }
+}

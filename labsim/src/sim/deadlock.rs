@@ -1,0 +1,94 @@
+//! The report when no thread can run and no timer will change that.
+//!
+//! Boundary: reads the table of threads and writes text.
+
+use std::fmt::Write;
+
+use super::core::{Core, Why};
+use super::schedule::Status;
+use crate::outcome::FailureKind;
+
+/// Threads listed in a report; a deadlock of more is told by these.
+const THREADS_SHOWN: usize = 16;
+
+impl Core {
+    /// Fails the run with a line for each waiting thread: what it waits for,
+    /// where, since when, and who has it.
+    #[cold]
+    pub(super) fn report_deadlock(&self) {
+        let message = self.describe_threads("deadlock: every thread waits, and no timer is set");
+        // No thread is at fault by itself; the first one lends its name.
+        let first = self.schedule.borrow().alive().first().copied();
+        self.current.set(first.unwrap_or_default());
+        self.fail(FailureKind::Deadlock, message, None);
+    }
+
+    /// A thread locks what it holds already: it will never go on.
+    #[cold]
+    pub(crate) fn report_relock(&self, serial: u32, place: super::core::Place) {
+        let Some((holder, taken)) = self.holder(serial) else { return };
+        if holder != self.current.get() || self.must_not_switch() {
+            return;
+        }
+        let name = self.current_name();
+        let message =
+            format!("deadlock: thread `{name}` locks again, at {place}, the lock that it took at {taken} and still holds");
+        self.fail(FailureKind::Deadlock, message, Some(place));
+        self.stop_here(place);
+    }
+
+    fn describe_threads(&self, headline: &str) -> String {
+        let world = self.world();
+        let schedule = self.schedule.borrow();
+        let full_name = |slot: u32| {
+            let thread = &schedule.slots[slot as usize];
+            match thread.life {
+                Some(life) => format!("`{}` of {}", thread.name, world.nodes.lock().name(life.node)),
+                None => format!("`{}`", thread.name),
+            }
+        };
+        let mut text = headline.to_owned();
+        let alive = schedule.alive();
+        for slot in alive.iter().take(THREADS_SHOWN) {
+            let thread = &schedule.slots[*slot as usize];
+            let what = match thread.why {
+                Why::Lock(serial) => {
+                    let held = schedule.slots.iter().enumerate().find_map(|(slot, thread)| {
+                        let held = thread.held.iter().find(|held| held.serial == serial)?;
+                        Some((slot as u32, held.place))
+                    });
+                    match held {
+                        Some((holder, taken)) => format!("a lock that {} took at {taken}", full_name(holder)),
+                        None => "a lock whose guard was leaked".to_owned(),
+                    }
+                }
+                Why::Condvar => "a condition to be notified".to_owned(),
+                Why::Receive => "a message".to_owned(),
+                Why::Send => "room in a channel".to_owned(),
+                Why::Park => "an unpark".to_owned(),
+                Why::Join(serial) => {
+                    let target = alive.iter().find(|slot| schedule.slots[**slot as usize].serial == serial);
+                    match target {
+                        Some(target) => format!("the end of thread {}", full_name(*target)),
+                        None => "the end of a thread".to_owned(),
+                    }
+                }
+                Why::Sleep | Why::Ready | Why::Failed => "its turn".to_owned(),
+            };
+            let millis = thread.since / 1_000_000;
+            let state = if thread.status == Status::Waiting { "waits" } else { "is ready" };
+            let _ = write!(
+                text,
+                "\n  {} {state} at {} for {what}, since {}.{:03}s",
+                full_name(*slot),
+                thread.place,
+                millis / 1000,
+                millis % 1000
+            );
+        }
+        if alive.len() > THREADS_SHOWN {
+            let _ = write!(text, "\n  and {} more threads", alive.len() - THREADS_SHOWN);
+        }
+        text
+    }
+}

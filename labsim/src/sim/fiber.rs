@@ -1,0 +1,138 @@
+//! Fibers: stacks that a simulated thread runs on, and the switch between them.
+//!
+//! A fiber runs until it suspends itself; then whoever resumed it goes on. Both
+//! ways cost a few nanoseconds, no system call, and no other OS thread: that is
+//! what makes a simulation of threads fast, and what makes it deterministic.
+//!
+//! Stacks come from a pool, because mapping a new one costs more than a hundred
+//! times what taking a used one does. They end in a guard page.
+//!
+//! Boundary: knows stacks and switches. Knows no scheduler, and does not know
+//! why anyone is suspended. The only unsafe code of labsim is here.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use parking_lot::Mutex;
+
+/// How many stacks the process keeps for later runs: 256 MiB of address space
+/// at the usual size, of which only touched pages take memory.
+const POOL_LIMIT: usize = 1024;
+
+/// Stacks of finished simulations, with their size.
+static POOL: Mutex<Vec<(usize, DefaultStack)>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The way out of the fiber that runs on this OS thread, if one does.
+    static CURRENT: Cell<Option<NonNull<Yielder<(), ()>>>> = const { Cell::new(None) };
+}
+
+/// The stack of one simulated thread, and where on it the thread stopped.
+pub(super) struct Fiber {
+    coroutine: Coroutine<(), (), (), DefaultStack>,
+}
+
+impl Fiber {
+    /// A fiber that will run `body` on `stack` when first resumed.
+    ///
+    /// `body` must not unwind: what it throws would surface in `resume`.
+    pub(super) fn new(stack: DefaultStack, body: impl FnOnce() + 'static) -> Self {
+        let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
+            CURRENT.set(Some(NonNull::from(yielder)));
+            body();
+        });
+        Self { coroutine }
+    }
+
+    /// Runs the fiber until it suspends or ends. Returns true if it ended.
+    ///
+    /// May be called from within another fiber, which then waits for this one.
+    pub(super) fn resume(&mut self) -> bool {
+        let outer = CURRENT.take();
+        let result = self.coroutine.resume(());
+        CURRENT.set(outer);
+        matches!(result, CoroutineResult::Return(()))
+    }
+
+    /// True once `body` has begun.
+    pub(super) fn has_started(&self) -> bool {
+        self.coroutine.started()
+    }
+
+    /// Gives the stack back for another fiber.
+    ///
+    /// A fiber that never started is dropped with its body, on the caller's
+    /// stack, and so is its stack. A fiber that is suspended half-way must be
+    /// run to its end first.
+    pub(super) fn into_stack(self) -> Option<DefaultStack> {
+        self.coroutine.done().then(|| self.coroutine.into_stack())
+    }
+}
+
+/// Stops the fiber that calls this, until it is resumed.
+///
+/// # Panics
+///
+/// If the caller runs on no fiber.
+#[inline]
+pub(super) fn suspend() {
+    let yielder = CURRENT.get().expect("only a simulated thread can be suspended");
+    // SAFETY: `CURRENT` names the yielder of the fiber that is running on this
+    // OS thread, which is the caller:
+    // - A fiber sets it before its body begins and again, below, each time it
+    //   is resumed; `resume` clears it before it enters a fiber, and restores
+    //   the outer fiber's when the inner one stops. So it never names a fiber
+    //   that is suspended or has ended while other code runs.
+    // - The yielder lies on the fiber's own stack, beneath the frame of `body`,
+    //   until `body` returns. We are called from within `body`.
+    // - The variable is thread-local and a fiber never moves to another OS
+    //   thread: `Coroutine` is not `Send`.
+    unsafe { yielder.as_ref() }.suspend(());
+    CURRENT.set(Some(yielder));
+}
+
+/// A simulation's own supply of stacks, taken from the pool and returned to it.
+pub(super) struct Stacks {
+    bytes: usize,
+    free: Vec<DefaultStack>,
+}
+
+impl Stacks {
+    pub(super) fn new(bytes: usize) -> Self {
+        let mut pool = POOL.lock();
+        // Stacks of another size stay for the runs that want them.
+        let mut free = Vec::new();
+        let mut kept = pool.len();
+        while kept > 0 && free.len() < 64 {
+            kept -= 1;
+            if pool[kept].0 == bytes {
+                free.push(pool.swap_remove(kept).1);
+            }
+        }
+        Self { bytes, free }
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self) -> std::io::Result<DefaultStack> {
+        match self.free.pop() {
+            Some(stack) => Ok(stack),
+            None => DefaultStack::new(self.bytes),
+        }
+    }
+
+    #[inline]
+    pub(super) fn give(&mut self, stack: DefaultStack) {
+        self.free.push(stack);
+    }
+}
+
+impl Drop for Stacks {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock();
+        let room = POOL_LIMIT.saturating_sub(pool.len()).min(self.free.len());
+        pool.extend(self.free.drain(..room).map(|stack| (self.bytes, stack)));
+        // What does not fit is unmapped with `self.free`.
+    }
+}

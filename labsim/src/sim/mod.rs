@@ -1,0 +1,137 @@
+//! The simulation: threads as fibers, a scheduler, a clock, crashes.
+//!
+//! One simulation runs on one fresh OS thread, and its state is that thread's:
+//! [`with`] finds it without an argument, which is how a student's
+//! `Mutex::lock` reaches the scheduler. Fresh, because std and rand cache
+//! things per OS thread (the keys of every `HashMap`, for one), and what one
+//! run left behind must not be there for the next.
+//!
+//! | file | is |
+//! |---|---|
+//! | `core.rs` | the state, the clock, and what a step costs |
+//! | `schedule.rs` | the loop that picks who runs; waiting and waking |
+//! | `crash.rs` | unwinding the threads of a dead node, and what they may still do |
+//! | `deadlock.rs` | the report when nobody can run |
+//! | `fiber.rs` | stacks and switches |
+//! | `waiters.rs` | lists of waiting threads |
+//!
+//! Boundary: knows threads, time and nodes. Knows no links, disks or messages.
+
+use std::sync::{Arc, mpsc};
+
+use cpu_time::ThreadTime;
+use parking_lot::Mutex;
+
+use crate::context::{self, Mode};
+use crate::outcome::{Config, Failure, Outcome, TraceStep};
+use crate::panics;
+
+mod core;
+mod crash;
+mod deadlock;
+mod fiber;
+mod schedule;
+mod waiters;
+
+pub(crate) use self::core::{Core, Home, Why};
+pub(crate) use self::crash::Dying;
+pub(crate) use self::schedule::{NewThread, ThreadKey};
+pub(crate) use self::waiters::{WaitList, Waiter};
+
+thread_local! {
+    static CORE: Core = Core::new();
+}
+
+/// Runs `f` on the simulation of this OS thread.
+///
+/// `f` may suspend the calling fiber: the core stays where it is for as long as
+/// its OS thread lives.
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(&Core) -> R) -> R {
+    CORE.with(f)
+}
+
+/// What a simulation sends to whoever started it.
+struct Ended {
+    /// The simulation's OS thread will not return.
+    abandoned: bool,
+    steps: u64,
+    timer_events: u64,
+    threads: u64,
+    nanos: u64,
+    hash: u64,
+    trace: Vec<TraceStep>,
+    cpu: std::time::Duration,
+    failure: Option<Failure>,
+    notes: Vec<crate::note::Note>,
+}
+
+/// Runs `body` as the first thread of a simulated world.
+///
+/// Returns when `body` has returned, when anything in the world failed, or when
+/// a limit of `config` was passed, whichever comes first. Threads that are
+/// still there then are unwound. The same `config` and the same program yield
+/// the same outcome, [`Outcome::hash`] included, on every machine.
+///
+/// ```
+/// use labsim::{Config, simulate, thread, time::Duration};
+/// let outcome = simulate(Config::seed(1), || {
+///     let sleeper = thread::spawn("sleeper", || thread::sleep(Duration::from_secs(60)));
+///     sleeper.join().unwrap();
+///     "a minute later"
+/// });
+/// assert_eq!(outcome.result.unwrap(), "a minute later");
+/// assert!(outcome.elapsed >= Duration::from_secs(60));
+/// ```
+///
+/// # Panics
+///
+/// If the caller is itself in a simulation: a simulated thread that waits for
+/// another simulation would stop its own.
+pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+    assert!(
+        context::mode() != Mode::Simulated,
+        "a simulation was started inside a simulation; start it from an ordinary thread"
+    );
+    panics::install_hook();
+    let seed = config.seed;
+    let value = Arc::new(Mutex::new(None));
+    let (ended_tx, ended_rx) = mpsc::channel();
+
+    let slot = Arc::clone(&value);
+    let runner = std::thread::Builder::new()
+        .name(format!("seed {seed}"))
+        .spawn(move || {
+            let begun = ThreadTime::now();
+            let body = move || {
+                let result = body();
+                *slot.lock() = Some(result);
+            };
+            with(|core| core.run(config, begun, ended_tx, body));
+        })
+        .expect("the operating system refuses another thread");
+
+    let ended = ended_rx.recv().unwrap_or_else(|_| panic!("the scheduler itself failed under seed {seed}; see above"));
+    // A simulation that had to be stopped in the middle of a destructor never
+    // returns, and its OS thread sleeps for ever. All others are done now.
+    if !ended.abandoned {
+        let _ = runner.join();
+    }
+    let value = value.lock().take();
+    Outcome {
+        result: match (ended.failure, value) {
+            (None, Some(value)) => Ok(value),
+            (Some(failure), _) => Err(failure),
+            (None, None) => unreachable!("a run without failure ends when its body has returned"),
+        },
+        seed,
+        elapsed: std::time::Duration::from_nanos(ended.nanos),
+        steps: ended.steps,
+        timer_events: ended.timer_events,
+        threads: ended.threads,
+        hash: ended.hash,
+        cpu: ended.cpu,
+        notes: ended.notes,
+        trace: ended.trace,
+    }
+}

@@ -1,0 +1,228 @@
+//! Conditions: wait until another thread says that something changed.
+//!
+//! In a simulation a wait ends only by a notification or a time-out. There are
+//! no spurious wake-ups, as with parking_lot, and code should not count on that:
+//! between the wake-up and the lock others run.
+//!
+//! Boundary: one condition. The lock that it opens is in `mutex.rs`.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use super::mutex::{Chosen, MutexGuard};
+use crate::context::{self, Mode};
+use crate::real;
+use crate::sim::{self, Home, WaitList, Why};
+use crate::time::Instant;
+
+/// A condition variable, as `parking_lot::Condvar`.
+///
+/// ```
+/// use labsim::sync::{Arc, Condvar, Mutex};
+/// use labsim::thread;
+/// let outcome = labsim::simulate(labsim::Config::seed(1), || {
+///     let shared = Arc::new((Mutex::new(0), Condvar::new()));
+///     let theirs = Arc::clone(&shared);
+///     thread::spawn("counter", move || {
+///         *theirs.0.lock() = 3;
+///         theirs.1.notify_all();
+///     });
+///     let (number, changed) = &*shared;
+///     let mut number = number.lock();
+///     changed.wait_while(&mut number, |number| *number == 0);
+///     *number
+/// });
+/// assert_eq!(outcome.result.unwrap(), 3);
+/// ```
+#[derive(Debug, Default)]
+pub struct Condvar {
+    home: Home,
+    waiters: WaitList,
+    condvar: parking_lot::Condvar,
+}
+
+/// Whether a wait ended because its time was up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaitTimeoutResult {
+    timed_out: bool,
+}
+
+impl WaitTimeoutResult {
+    /// True if the time was up, and not because of a notification.
+    pub fn timed_out(&self) -> bool {
+        self.timed_out
+    }
+}
+
+impl Condvar {
+    /// A condition that nobody waits for.
+    pub const fn new() -> Self {
+        Self { home: Home::new(), waiters: WaitList::new(), condvar: parking_lot::Condvar::new() }
+    }
+
+    /// Opens the lock, waits to be notified, and takes the lock again.
+    #[track_caller]
+    pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        self.wait_timeout(guard, None, Location::caller());
+    }
+
+    /// As [`wait`](Self::wait), but waits no longer than `timeout`. Taking the
+    /// lock again may take longer.
+    #[track_caller]
+    pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Duration) -> WaitTimeoutResult {
+        self.wait_timeout(guard, Some(timeout), Location::caller())
+    }
+
+    /// As [`wait`](Self::wait), but waits no longer than until `deadline`.
+    #[track_caller]
+    pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Instant) -> WaitTimeoutResult {
+        // The clock is read without a step: waiting is one.
+        let now = match context::mode() {
+            Mode::Simulated => Instant::at(sim::with(sim::Core::now)),
+            Mode::Real | Mode::Outside => Instant::now(),
+        };
+        self.wait_timeout(guard, Some(deadline.saturating_duration_since(now)), Location::caller())
+    }
+
+    /// Waits for as long as `condition` holds of the data.
+    #[track_caller]
+    pub fn wait_while<T>(&self, guard: &mut MutexGuard<'_, T>, mut condition: impl FnMut(&mut T) -> bool) {
+        let place = Location::caller();
+        while condition(guard) {
+            self.wait_timeout(guard, None, place);
+        }
+    }
+
+    /// As [`wait_while`](Self::wait_while), for `timeout` in all at most. The
+    /// result says whether the condition still held then.
+    #[track_caller]
+    pub fn wait_while_for<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        condition: impl FnMut(&mut T) -> bool,
+        timeout: Duration,
+    ) -> WaitTimeoutResult {
+        let deadline = Instant::now().checked_add(timeout);
+        self.wait_while_deadline(guard, condition, deadline, Location::caller())
+    }
+
+    /// As [`wait_while`](Self::wait_while), until `deadline` at most. The
+    /// result says whether the condition still held then.
+    #[track_caller]
+    pub fn wait_while_until<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        condition: impl FnMut(&mut T) -> bool,
+        deadline: Instant,
+    ) -> WaitTimeoutResult {
+        self.wait_while_deadline(guard, condition, Some(deadline), Location::caller())
+    }
+
+    fn wait_while_deadline<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+        deadline: Option<Instant>,
+        place: &'static Location<'static>,
+    ) -> WaitTimeoutResult {
+        while condition(guard) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) || self.wait_timeout(guard, left, place).timed_out {
+                return WaitTimeoutResult { timed_out: condition(guard) };
+            }
+        }
+        WaitTimeoutResult { timed_out: false }
+    }
+
+    /// Wakes one waiting thread, in a simulation one chosen by the seed.
+    /// Returns whether there was one.
+    #[track_caller]
+    pub fn notify_one(&self) -> bool {
+        if context::mode() != Mode::Simulated {
+            self.home.outside();
+            return self.condvar.notify_one();
+        }
+        let place = Location::caller();
+        sim::with(|core| {
+            if core.is_muted(place) {
+                return false;
+            }
+            self.home.in_simulation(core);
+            let woken = self.waiters.wake_one(core);
+            core.point(place);
+            woken
+        })
+    }
+
+    /// Wakes all waiting threads. Returns how many there were.
+    #[track_caller]
+    pub fn notify_all(&self) -> usize {
+        if context::mode() != Mode::Simulated {
+            self.home.outside();
+            return self.condvar.notify_all();
+        }
+        let place = Location::caller();
+        sim::with(|core| {
+            if core.is_muted(place) {
+                return 0;
+            }
+            self.home.in_simulation(core);
+            let woken = self.waiters.wake_all(core);
+            core.point(place);
+            woken
+        })
+    }
+
+    fn wait_timeout<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        timeout: Option<Duration>,
+        place: &'static Location<'static>,
+    ) -> WaitTimeoutResult {
+        let timed_out = match context::mode() {
+            Mode::Simulated => self.wait_simulated(guard, timeout, place),
+            Mode::Real | Mode::Outside => {
+                self.home.outside();
+                let mutex = guard.mutex;
+                mutex.observe_outside(guard);
+                let data = guard.data.as_mut().expect("the guard's own thread waits");
+                match (context::mode(), timeout) {
+                    (Mode::Real, timeout) => {
+                        real::wait_in_slices(timeout, |slice| self.condvar.wait_for(data, slice).timed_out())
+                    }
+                    (_, Some(timeout)) => self.condvar.wait_for(data, timeout).timed_out(),
+                    (_, None) => {
+                        self.condvar.wait(data);
+                        false
+                    }
+                }
+            }
+        };
+        WaitTimeoutResult { timed_out }
+    }
+
+    fn wait_simulated<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        timeout: Option<Duration>,
+        place: &'static Location<'static>,
+    ) -> bool {
+        sim::with(|core| {
+            self.home.in_simulation(core);
+            if core.is_muted(place) && timeout.is_some() {
+                return true; // A destructor of the dead waits for nobody.
+            }
+            // Between here and `wait` nobody else runs: a notification that
+            // comes after the lock has opened finds us in the list.
+            let chosen = Chosen { list: &self.waiters, core, waiter: self.waiters.add(core) };
+            let mutex = guard.mutex;
+            let data = guard.data.take().expect("the guard's own thread waits");
+            mutex.unlock_simulated(core, data);
+            let until = timeout.and_then(|timeout| core.deadline(timeout));
+            let timed_out = core.wait(Why::Condvar, place, until);
+            chosen.settle(timed_out);
+            guard.data = Some(mutex.relock_simulated(core, place));
+            timed_out
+        })
+    }
+}

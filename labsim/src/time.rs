@@ -1,0 +1,193 @@
+//! Virtual time: a clock that moves only when nobody can run, or by a step.
+//!
+//! A simulated thread never waits for the machine. Each of its steps costs
+//! about a microsecond of virtual time, and when every thread is blocked, the
+//! scheduler takes the earliest deadline, sets the clock to it, and wakes
+//! whoever asked for it. A ten-second election therefore costs microseconds,
+//! and two runs of one seed see the same moments in the same order.
+//!
+//! Outside a simulation the same [`Instant`] reads the machine's monotonic
+//! clock. The two kinds never mix: comparing or subtracting them panics.
+//!
+//! Units: nanoseconds, shown as seconds with three decimals (`12.345s`).
+//! Intervals are [`Duration`].
+//!
+//! Boundary: reads clocks and compares moments. Waiting is in
+//! [`thread`](crate::thread), [`sync`](crate::sync) and
+//! [`channel`](crate::channel).
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::sync::OnceLock;
+
+pub use std::time::Duration;
+
+use crate::context::{self, Mode};
+
+/// A moment. In a simulation: virtual time since the run began.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Instant {
+    nanos: u64,
+    clock: Clock,
+}
+
+/// Which clock a moment was read from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Clock {
+    Virtual,
+    Machine,
+}
+
+impl Instant {
+    /// The present moment, on the clock of the world that the caller runs in.
+    ///
+    /// In a simulation this is a step like any other: it costs time, so two
+    /// readings of one thread always differ.
+    #[inline]
+    #[track_caller]
+    pub fn now() -> Self {
+        match context::mode() {
+            Mode::Simulated => {
+                let place = std::panic::Location::caller();
+                Self::at(crate::sim::with(|core| {
+                    core.point(place);
+                    core.now()
+                }))
+            }
+            Mode::Real | Mode::Outside => Self { nanos: machine_nanos(), clock: Clock::Machine },
+        }
+    }
+
+    /// The moment `nanos` after the start of a simulation.
+    pub(crate) fn at(nanos: u64) -> Self {
+        Self { nanos, clock: Clock::Virtual }
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    #[track_caller]
+    pub fn duration_since(&self, earlier: Instant) -> Duration {
+        self.saturating_duration_since(earlier)
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    #[track_caller]
+    pub fn saturating_duration_since(&self, earlier: Instant) -> Duration {
+        self.checked_duration_since(earlier).unwrap_or_default()
+    }
+
+    /// How long ago `earlier` was, or nothing if it lies ahead.
+    #[track_caller]
+    pub fn checked_duration_since(&self, earlier: Instant) -> Option<Duration> {
+        self.same_clock(&earlier);
+        self.nanos.checked_sub(earlier.nanos).map(Duration::from_nanos)
+    }
+
+    /// How long ago this moment was; zero if it lies ahead.
+    #[track_caller]
+    pub fn elapsed(&self) -> Duration {
+        Self::now().saturating_duration_since(*self)
+    }
+
+    /// The moment `duration` later, or nothing past the end of the clock (584
+    /// years).
+    pub fn checked_add(&self, duration: Duration) -> Option<Instant> {
+        let nanos = self.nanos.checked_add(u64::try_from(duration.as_nanos()).ok()?)?;
+        Some(Self { nanos, ..*self })
+    }
+
+    /// The moment `duration` earlier, or nothing before the clock began.
+    pub fn checked_sub(&self, duration: Duration) -> Option<Instant> {
+        let nanos = self.nanos.checked_sub(u64::try_from(duration.as_nanos()).ok()?)?;
+        Some(Self { nanos, ..*self })
+    }
+
+    #[track_caller]
+    fn same_clock(&self, other: &Instant) {
+        assert!(
+            self.clock == other.clock,
+            "an Instant of the {:?} clock met one of the {:?} clock; \
+             do not carry moments into or out of a simulation",
+            self.clock,
+            other.clock
+        );
+    }
+}
+
+/// Nanoseconds on the machine's monotonic clock since this process first asked.
+fn machine_nanos() -> u64 {
+    static ORIGIN: OnceLock<std::time::Instant> = OnceLock::new();
+    let origin = ORIGIN.get_or_init(std::time::Instant::now);
+    origin.elapsed().as_nanos() as u64
+}
+
+impl PartialOrd for Instant {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Instant {
+    #[track_caller]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.same_clock(other);
+        self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+    #[track_caller]
+    fn add(self, duration: Duration) -> Instant {
+        self.checked_add(duration).expect("the clock ends 584 years after it began")
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    #[track_caller]
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Instant;
+    #[track_caller]
+    fn sub(self, duration: Duration) -> Instant {
+        self.checked_sub(duration).expect("a moment before the run began")
+    }
+}
+
+impl SubAssign<Duration> for Instant {
+    #[track_caller]
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = *self - duration;
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+    #[track_caller]
+    fn sub(self, earlier: Instant) -> Duration {
+        self.duration_since(earlier)
+    }
+}
+
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_seconds(f, self.nanos)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_seconds(f, self.nanos)
+    }
+}
+
+/// Seconds with three decimals, cut off and not rounded: an event is never
+/// shown later than it was.
+fn write_seconds(f: &mut fmt::Formatter<'_>, nanos: u64) -> fmt::Result {
+    let millis = nanos / 1_000_000;
+    write!(f, "{}.{:03}s", millis / 1000, millis % 1000)
+}

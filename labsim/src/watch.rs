@@ -1,0 +1,128 @@
+//! Watching a run from inside it: what is published, and who listens.
+//!
+//! The code under test publishes values, at best from a lock that does so by
+//! itself ([`Mutex::observed`](crate::sync::Mutex::observed)). The code that
+//! judges the run listens, and stops it with [`fail`] at the first wrong step,
+//! not at its late consequence. Neither knows the other: they share the type of
+//! the value.
+//!
+//! Boundary: carries values of any type. Knows none of them.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::context::{self, Mode};
+use crate::node::NodeId;
+use crate::outcome::{Failure, FailureKind};
+use crate::{real, sim};
+
+/// When, and by whose thread, something was published.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Virtual time, or the machine's in a real world.
+    pub at: Duration,
+    /// The node of the publishing thread; a test's own threads have none.
+    pub node: Option<NodeId>,
+}
+
+type Listener = Arc<Mutex<dyn FnMut(&Seen, &dyn Any) + Send>>;
+
+/// Who listens in a world, to which type.
+#[derive(Default)]
+pub(crate) struct WatchTable {
+    listeners: Vec<(TypeId, Listener)>,
+}
+
+impl fmt::Debug for WatchTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} listeners", self.listeners.len())
+    }
+}
+
+/// Calls `listener` with every `V` that is published in this world from now on.
+///
+/// It runs on the publishing thread, at once and to the end: it must not wait,
+/// lock, or publish. It may call [`fail`].
+///
+/// # Panics
+///
+/// Outside of a world.
+#[track_caller]
+pub fn subscribe<V: 'static>(mut listener: impl FnMut(&Seen, &V) + Send + 'static) {
+    let world = context::expect_world();
+    let listener = move |seen: &Seen, value: &dyn Any| {
+        if let Some(value) = value.downcast_ref() {
+            listener(seen, value);
+        }
+    };
+    world.watchers.lock().listeners.push((TypeId::of::<V>(), Arc::new(Mutex::new(listener))));
+}
+
+/// The right to publish. An observed lock hands it to its observer.
+#[derive(Debug)]
+pub struct Watch {
+    _private: (),
+}
+
+impl Watch {
+    pub(crate) const THE: Watch = Watch { _private: () };
+
+    /// Shows `view` to everyone who listens for its type. It is not even made
+    /// if nobody does.
+    pub fn publish<V: 'static>(&self, view: impl FnOnce() -> V) {
+        let Some(world) = context::world() else { return };
+        let wanted = TypeId::of::<V>();
+        // Taken out, so that the table is free while other people's code runs.
+        // Nearly always there is one listener to a type.
+        let mut from = 0;
+        let mut value = None;
+        let mut view = Some(view);
+        loop {
+            let next = {
+                let table = world.watchers.lock();
+                let at = table.listeners[from..].iter().position(|(id, _)| *id == wanted);
+                at.map(|at| (from + at + 1, Arc::clone(&table.listeners[from + at].1)))
+            };
+            let Some((after, listener)) = next else { return };
+            from = after;
+            let value = value.get_or_insert_with(|| (view.take().expect("made once"))());
+            let seen = Seen { at: context::elapsed(), node: context::life().map(|life| life.node) };
+            (listener.lock())(&seen, value);
+        }
+    }
+}
+
+/// Ends the run: the code that watches it has seen enough.
+///
+/// The outcome carries `message`, and `payload` for a caller who knows its type.
+/// Only the first failure of a run counts. Does not return, unless the calling
+/// thread is unwinding already, or is an OS thread outside of any world.
+#[track_caller]
+pub fn fail(message: impl Into<String>, payload: impl Any + Send) {
+    let place = std::panic::Location::caller();
+    let failure = Failure {
+        kind: FailureKind::Raised,
+        message: message.into(),
+        place: None,
+        at: context::elapsed(),
+        node: None,
+        thread: context::thread_name(),
+        backtrace: None,
+        payload: Some(Box::new(payload)),
+    };
+    match context::mode() {
+        Mode::Simulated => sim::with(|core| {
+            core.fail_with(failure);
+            core.stop_here(place);
+        }),
+        Mode::Real => {
+            real::fail(failure);
+            real::check();
+        }
+        Mode::Outside => panic!("{failure}"),
+    }
+}

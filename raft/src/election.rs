@@ -1,0 +1,287 @@
+//! Leader election (§5.2), and who may be elected (§5.4.1).
+//!
+//! A follower that hears from no leader for an election timeout stands: it
+//! raises its term, votes for itself and asks everybody else. Whoever is given
+//! the votes of a majority leads. At most one can be, since each server has one
+//! vote in a term and two majorities share a server.
+//!
+//! Read from [`Raft::run_elections`] on: time passes, a candidate stands, its
+//! requests are answered elsewhere, and the answers are judged.
+//!
+//! Boundary: terms and votes. What a leader does with its office is in
+//! `replication.rs`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use labsim::thread;
+use labsim::time::Instant;
+
+use crate::message::{RequestVoteArgs, RequestVoteReply, ServerId};
+use crate::peer::Raft;
+use crate::state::{Role, State};
+
+impl Raft {
+    /// Stands for election whenever no leader was heard for too long. Ends when
+    /// the peer is killed.
+    pub(crate) fn run_elections(self: &Arc<Self>) {
+        while self.wait_for_election_deadline() {
+            self.campaign();
+        }
+    }
+
+    /// Waits until the election deadline has passed. Returns false if the peer
+    /// was killed instead.
+    fn wait_for_election_deadline(&self) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.killed {
+                return false;
+            }
+            match state.election_deadline {
+                // A leader waits for nobody, until it is deposed.
+                None => self.role_changed.wait(&mut state),
+                Some(deadline) if Instant::now() >= deadline => return true,
+                // The deadline may move while we wait, but only to a later
+                // moment: then this wakes too early, and looks again.
+                Some(deadline) => {
+                    self.role_changed.wait_until(&mut state, deadline);
+                }
+            }
+        }
+    }
+
+    /// Stands for election in a new term and asks every peer for its vote.
+    ///
+    /// Decide under the lock, send with it open, judge the answer under it again.
+    fn campaign(self: &Arc<Self>) {
+        // Standing is a promise: the new term and our own vote are on disk
+        // before anyone hears of them.
+        let decided = self.promise(|state| {
+            // A leader may have been heard since the deadline was looked at.
+            if !state.is_election_due() {
+                return None;
+            }
+            state.begin_election();
+            Some((state.request_vote_args(), state.peers()))
+        });
+        let Some((args, peers)) = decided else { return };
+
+        // Candidates.1, its last part: requests to all other servers.
+        for peer in peers {
+            let (raft, args) = (Arc::clone(self), args.clone());
+            thread::spawn("ask for a vote", move || {
+                // A lost vote is not asked for again: the next election will.
+                if let Ok(reply) = raft.end(peer).call("RequestVote", &args) {
+                    raft.with_state(|state| state.handle_vote_reply(peer, &args, &reply));
+                }
+            });
+        }
+    }
+
+    /// Answers a candidate. A vote is a promise, and so is the term in a refusal.
+    pub(crate) fn answer_request_vote(&self, args: &RequestVoteArgs) -> RequestVoteReply {
+        self.promise(|state| state.handle_request_vote(args)) // Followers.1
+    }
+}
+
+impl State {
+    /// Followers.2, Candidates.4: neither a leader nor a candidate that got our
+    /// vote was heard for an election timeout, or the election came to nothing.
+    pub(crate) fn is_election_due(&self) -> bool {
+        !self.killed && self.election_deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Begins an election with this server as its candidate.
+    pub(crate) fn begin_election(&mut self) {
+        assert!(!self.is_leader(), "{} leads term {} and stands for another", self.me, self.current_term);
+        // Candidates.1: a new term, a vote for itself, a new timeout.
+        self.current_term += 1;
+        self.voted_for = Some(self.me);
+        self.unsaved = true;
+        self.role = Role::Candidate { votes: BTreeSet::from([self.me]) };
+        self.reset_election_deadline();
+        if self.is_quorum(1) {
+            self.become_leader(); // Alone, it is a majority by itself.
+        }
+    }
+
+    pub(crate) fn request_vote_args(&self) -> RequestVoteArgs {
+        RequestVoteArgs { term: self.current_term, candidate: self.me, last: self.log.last() }
+    }
+
+    /// RequestVote RPC, receiver implementation (Figure 2).
+    pub(crate) fn handle_request_vote(&mut self, args: &RequestVoteArgs) -> RequestVoteReply {
+        self.observe_term(args.term);
+
+        // RequestVote.1: a candidate of a term that is over learns so.
+        let is_current = args.term == self.current_term;
+        // RequestVote.2: one vote a term, and only for a log that is at least as
+        // up-to-date as ours: so the winner's has every committed entry (§5.4.1).
+        let is_free = self.voted_for.is_none_or(|candidate| candidate == args.candidate);
+        let is_up_to_date = args.last >= self.log.last();
+
+        let granted = is_current && is_free && is_up_to_date;
+        if granted {
+            // A candidate or leader has voted for itself, so a vote that is
+            // free to give, or given to somebody else before, is a follower's.
+            self.unsaved |= self.voted_for.is_none();
+            self.voted_for = Some(args.candidate);
+            self.reset_election_deadline(); // Followers.2: a vote was granted.
+        }
+        RequestVoteReply { term: self.current_term, granted }
+    }
+
+    /// Applies a vote to the election that asked for it, or to none.
+    ///
+    /// The lock was open while `asked` was on its way. The answer counts only if
+    /// this server is still a candidate in the very term that it asked in
+    /// (StaleReply).
+    pub(crate) fn handle_vote_reply(&mut self, from: ServerId, asked: &RequestVoteArgs, reply: &RequestVoteReply) {
+        self.observe_term(reply.term);
+        if asked.term != self.current_term || !reply.granted {
+            return; // Of an election that is over, or a refusal.
+        }
+        let Role::Candidate { votes } = &mut self.role else {
+            return; // Decided already, by other votes or by another leader.
+        };
+        votes.insert(from); // A set: a vote that arrives twice is one vote.
+        let count = votes.len();
+        if self.is_quorum(count) {
+            self.become_leader(); // Candidates.2
+        }
+    }
+
+    /// Takes office. Whoever holds it sends heartbeats at once (`replication.rs`).
+    fn become_leader(&mut self) {
+        self.role = Role::Leader;
+        self.election_deadline = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{EntryId, Term};
+    use crate::persist::Promises;
+
+    const ME: ServerId = ServerId(0);
+    const A: ServerId = ServerId(1);
+    const B: ServerId = ServerId(2);
+
+    fn server_of(count: u32, term: Term, voted_for: Option<ServerId>) -> State {
+        let servers = (0..count).map(ServerId).collect();
+        State::new(ME, servers, Promises { current_term: term, voted_for })
+    }
+
+    fn ask(term: Term, candidate: ServerId) -> RequestVoteArgs {
+        RequestVoteArgs { term, candidate, last: EntryId::default() }
+    }
+
+    fn grant(term: Term) -> RequestVoteReply {
+        RequestVoteReply { term, granted: true }
+    }
+
+    /// RequestVote.1 and .2, on an empty log: who gets the vote, and what the
+    /// receiver's term and vote are then.
+    #[test]
+    fn the_vote_rule_2a() {
+        //   own term, own vote, asked term, by  -> granted, term, vote
+        let rows = [
+            (3, None, 3, A, true, 3, Some(A)),
+            (3, Some(A), 3, A, true, 3, Some(A)),  // Asked again: granted again.
+            (3, Some(B), 3, A, false, 3, Some(B)), // One vote a term.
+            (3, Some(B), 4, A, true, 4, Some(A)),  // A new term, a new vote.
+            (3, None, 2, A, false, 3, None),       // A term that is over.
+            (3, Some(A), 2, A, false, 3, Some(A)),
+            (0, None, 1, A, true, 1, Some(A)),
+        ];
+        for (term, vote, asked, by, granted, term_after, vote_after) in rows {
+            let mut state = server_of(3, term, vote);
+            let reply = state.handle_request_vote(&ask(asked, by));
+            let case = format!("term {term}, vote {vote:?}, asked in {asked} by {by}");
+            assert_eq!(reply, RequestVoteReply { term: term_after, granted }, "{case}");
+            assert_eq!((state.current_term, state.voted_for), (term_after, vote_after), "{case}");
+            let changed = (term, vote) != (term_after, vote_after);
+            assert_eq!(state.unsaved, changed, "{case}: what changed must be saved, and nothing else");
+            state.check_invariants();
+        }
+    }
+
+    /// Followers.2: only a vote that is given restarts the timer.
+    #[test]
+    fn a_refusal_does_not_restart_the_timer_2a() {
+        let mut state = server_of(3, 3, Some(B));
+        let before = state.election_deadline;
+        state.handle_request_vote(&ask(3, A));
+        state.handle_request_vote(&ask(2, A));
+        assert_eq!(state.election_deadline, before);
+    }
+
+    #[test]
+    fn standing_is_a_new_term_and_an_own_vote_2a() {
+        let mut state = server_of(3, 4, Some(B));
+        state.begin_election();
+        assert_eq!((state.current_term, state.voted_for), (5, Some(ME)));
+        assert!(matches!(&state.role, Role::Candidate { votes } if votes.len() == 1));
+        assert!(state.unsaved);
+        state.check_invariants();
+    }
+
+    #[test]
+    fn a_majority_leads_and_half_does_not_2a() {
+        for (servers, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)] {
+            let mut state = server_of(servers, 0, None);
+            state.begin_election();
+            let asked = state.request_vote_args();
+            for voter in 1..servers {
+                assert_eq!(state.is_leader(), voter >= needed, "{servers} servers, {voter} votes");
+                state.handle_vote_reply(ServerId(voter), &asked, &grant(1));
+                state.check_invariants();
+            }
+            assert!(state.is_leader(), "{servers} servers, all votes");
+        }
+    }
+
+    #[test]
+    fn a_repeated_vote_is_one_vote_2a() {
+        let mut state = server_of(5, 0, None);
+        state.begin_election();
+        let asked = state.request_vote_args();
+        for _ in 0..5 {
+            state.handle_vote_reply(A, &asked, &grant(1));
+        }
+        assert!(!state.is_leader());
+    }
+
+    /// StaleReply: a vote counts in the election it was given in.
+    #[test]
+    fn a_vote_of_an_earlier_election_is_no_vote_2a() {
+        let mut state = server_of(3, 0, None);
+        state.begin_election();
+        let first = state.request_vote_args();
+        state.begin_election();
+        state.handle_vote_reply(A, &first, &grant(1));
+        assert!(!state.is_leader());
+
+        let second = state.request_vote_args();
+        state.handle_vote_reply(A, &second, &grant(2));
+        assert!(state.is_leader());
+    }
+
+    /// AllServers.2: any higher term, wherever it stands, makes a follower.
+    #[test]
+    fn a_higher_term_deposes_2a() {
+        let mut state = server_of(3, 0, None);
+        state.begin_election();
+        let asked = state.request_vote_args();
+        state.handle_vote_reply(A, &asked, &grant(1));
+        assert!(state.is_leader());
+
+        state.handle_vote_reply(B, &asked, &RequestVoteReply { term: 9, granted: false });
+        assert!(matches!(state.role, Role::Follower));
+        assert_eq!((state.current_term, state.voted_for), (9, None));
+        assert!(state.unsaved);
+        state.check_invariants();
+    }
+}
