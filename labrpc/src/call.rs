@@ -111,8 +111,8 @@ impl ClientEnd {
         };
 
         // 1. Counted, whatever becomes of it.
-        network.calls.fetch_add(1, Ordering::Relaxed);
-        network.bytes.fetch_add(args.len() as u64, Ordering::Relaxed);
+        network.traffic.count_call();
+        network.traffic.count_bytes(args.len());
 
         // 2. A cut link, or no server. The caller learns only that it took long.
         let server = network.server(self.to).filter(|server| server.is_alive());
@@ -183,7 +183,7 @@ impl ClientEnd {
         }
 
         // 8. Counted as it arrives.
-        network.bytes.fetch_add(reply.len() as u64, Ordering::Relaxed);
+        network.traffic.count_bytes(reply.len());
         Ok(reply)
     }
 

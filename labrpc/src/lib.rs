@@ -63,5 +63,5 @@ mod service;
 pub use call::ClientEnd;
 pub use codec::{DecodeError, decode, encode};
 pub use error::CallError;
-pub use network::Network;
+pub use network::{Network, Traffic};
 pub use service::Service;

@@ -28,9 +28,7 @@ pub(crate) struct Shared {
     pub(crate) reliable: AtomicBool,
     pub(crate) long_delays: AtomicBool,
     pub(crate) long_reordering: AtomicBool,
-    // Counts since the network was made.
-    pub(crate) calls: AtomicU64,
-    pub(crate) bytes: AtomicU64,
+    pub(crate) traffic: Traffic,
     /// Held for a look-up, never while anybody's code runs.
     servers: Mutex<BTreeMap<NodeId, Arc<Server>>>,
     /// Calls per directed pair of nodes: the n-th call has the n-th stream.
@@ -43,11 +41,36 @@ impl Default for Shared {
             reliable: AtomicBool::new(true),
             long_delays: AtomicBool::new(true),
             long_reordering: AtomicBool::new(false),
-            calls: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
+            traffic: Traffic::default(),
             servers: Mutex::default(),
             pairs: Mutex::default(),
         }
+    }
+}
+
+/// What a network has carried since it was made. Clones read the same counts.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    counts: Arc<(AtomicU64, AtomicU64)>,
+}
+
+impl Traffic {
+    /// Calls made, whatever became of them.
+    pub fn calls(&self) -> u64 {
+        self.counts.0.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the arguments of all calls, and of the replies that arrived.
+    pub fn bytes(&self) -> u64 {
+        self.counts.1.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_call(&self) {
+        self.counts.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.counts.1.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -114,14 +137,10 @@ impl Network {
         self.shared.long_reordering.store(long_reordering, Ordering::Relaxed);
     }
 
-    /// Calls made since the network was, whatever became of them.
-    pub fn calls(&self) -> u64 {
-        self.shared.calls.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of arguments of all calls, and of the replies that arrived.
-    pub fn bytes(&self) -> u64 {
-        self.shared.bytes.load(Ordering::Relaxed)
+    /// What has been counted, and goes on being counted: the result can be read
+    /// when the network is gone.
+    pub fn traffic(&self) -> Traffic {
+        self.shared.traffic.clone()
     }
 
     /// Requests that `node` has begun to handle since it last began to serve.

@@ -8,7 +8,7 @@
 //!
 //! # How a peer is built
 //!
-//! A peer is one [`State`](state::State) behind one lock, and a few threads.
+//! A peer is one `State` behind one lock, and a few threads.
 //! Whatever a thread does has three beats. It *decides* under the lock, which
 //! includes making the message. It *sends* with the lock open, for a call may
 //! take seconds and its answer may need the lock. It *judges* the answer under
@@ -16,7 +16,7 @@
 //! with the answer, and an answer to a question that nobody asks any more is
 //! dropped.
 //!
-//! All changes go through one door, [`with_state`](Raft), which checks the
+//! All changes go through one door, `with_state`, which checks the
 //! state's invariants before it closes. What promises something to another
 //! server (a vote, a candidacy, any reply) leaves through `promise`, which first
 //! puts the promise on disk. And the lock is an observed one: whenever it opens

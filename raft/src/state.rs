@@ -27,7 +27,7 @@ use crate::persist::Promises;
 /// - `role = Candidate` or `role = Leader` implies `current_term >= 1`
 /// - `role = Candidate` implies `me in votes`, and fewer votes than a majority
 /// - `role = Leader` if and only if `election_deadline = None`
-pub struct State {
+pub(crate) struct State {
     // Fixed when the peer starts.
     pub(crate) me: ServerId,
     pub(crate) servers: Vec<ServerId>,

@@ -1,1 +1,28 @@
-//! x
+//! The lab suites: what grades a Raft.
+//!
+//! Inside, the arrows go one way, as between the crates. Each module knows those
+//! above it in this table and none below.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`check`] | what a broken promise is: its kind, its id, its words |
+//! | [`watch`] | who looks at every step of a run, and stops it at the first wrong one |
+//! | [`harness`] | a cluster under test: connect, crash, and look for leaders |
+//! | [`suites`] | the tests, and the registry that lists them |
+//! | [`run`] | a test under a seed, and many of them at once |
+//! | [`report`] | results as text and JSON |
+//! | [`cli`] | the `lab` command |
+//!
+//! `cargo test 2a` and `cargo lab run 2a` run the same bodies from the same
+//! registry: the first one test by test, for editors and debuggers, with few
+//! seeds, the second many seeds at a time.
+//!
+//! Boundary: sees of raft what its public face shows, and what it publishes.
+
+pub mod check;
+pub mod cli;
+pub mod harness;
+pub mod report;
+pub mod run;
+pub mod suites;
+pub mod watch;

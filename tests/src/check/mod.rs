@@ -1,0 +1,129 @@
+//! What a broken promise is: its kind, its id, and its words.
+//!
+//! The ids are those of the README's table of rules. Comments in the code,
+//! reports and JSON use these and no others.
+//!
+//! Boundary: names. Who finds a breach is in `watch`, `harness` and labsim.
+
+use labsim::{Failure, FailureKind};
+
+/// The sort of thing that went wrong. Each has its name in JSON and its exit
+/// code; of several, a command ends with the lowest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    /// A promise of the paper was broken.
+    Safety,
+    /// Clients saw what no single store could have shown them.
+    NotLinearizable,
+    /// A message promised what was not on disk.
+    PromisedBeforePersisted,
+    /// A thread panicked, or broke a rule of the labs about threads.
+    Panic,
+    /// No thread could ever run again.
+    Deadlock,
+    /// One thread was blocked for too long.
+    Stuck,
+    /// What had to happen did not, in the time that it had.
+    Liveness,
+    /// Too many steps or threads, too much memory or output.
+    Limit,
+    /// One seed gave two different runs.
+    NotDeterministic,
+    /// The fault is the tests' own.
+    Harness,
+}
+
+impl Kind {
+    /// All of them, in the order of their exit codes.
+    pub const ALL: [Kind; 10] = [
+        Kind::Safety,
+        Kind::NotLinearizable,
+        Kind::PromisedBeforePersisted,
+        Kind::Panic,
+        Kind::Deadlock,
+        Kind::Stuck,
+        Kind::Liveness,
+        Kind::Limit,
+        Kind::NotDeterministic,
+        Kind::Harness,
+    ];
+
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Safety => "safety",
+            Self::NotLinearizable => "not_linearizable",
+            Self::PromisedBeforePersisted => "promised_before_persisted",
+            Self::Panic => "panic",
+            Self::Deadlock => "deadlock",
+            Self::Stuck => "stuck",
+            Self::Liveness => "liveness",
+            Self::Limit => "limit",
+            Self::NotDeterministic => "not_deterministic",
+            Self::Harness => "harness",
+        }
+    }
+
+    /// The exit code of a command that found it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Safety => 10,
+            Self::NotLinearizable => 11,
+            Self::PromisedBeforePersisted => 12,
+            Self::Panic => 13,
+            Self::Deadlock => 14,
+            Self::Stuck => 15,
+            Self::Liveness => 16,
+            Self::Limit => 17,
+            Self::NotDeterministic => 18,
+            Self::Harness => 70,
+        }
+    }
+}
+
+/// A promise that was broken, by its id where it has one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// The sort of thing it is.
+    pub kind: Kind,
+    /// The id of the promise or rule, such as `Figure3.ElectionSafety`.
+    pub rule: Option<&'static str>,
+    /// The facts that contradict each other.
+    pub message: String,
+}
+
+impl Broken {
+    /// A breach of the promise `rule`.
+    pub fn new(kind: Kind, rule: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, rule: Some(rule), message: message.into() }
+    }
+
+    /// What labsim or a watcher found, in the words of the labs.
+    pub fn from_failure(failure: &Failure) -> Self {
+        if let Some(broken) = failure.payload.as_ref().and_then(|payload| payload.downcast_ref::<Broken>()) {
+            return broken.clone();
+        }
+        let (kind, rule) = match failure.kind {
+            FailureKind::Panic => (Kind::Panic, None),
+            FailureKind::Deadlock => (Kind::Deadlock, Some("Deadlock")),
+            FailureKind::LockHeld => (Kind::Panic, Some("LockHeld")),
+            FailureKind::TimeLimit => (Kind::Liveness, None),
+            FailureKind::Limit => (Kind::Limit, None),
+            FailureKind::Raised => (Kind::Harness, None),
+        };
+        Self { kind, rule, message: failure.message.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_rise_and_names_differ() {
+        for pair in Kind::ALL.windows(2) {
+            assert!(pair[0].exit_code() < pair[1].exit_code(), "{pair:?}");
+            assert!(pair[0] < pair[1] && pair[0].name() != pair[1].name(), "{pair:?}");
+        }
+    }
+}

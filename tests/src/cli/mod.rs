@@ -1,0 +1,50 @@
+//! The `lab` command: `cargo lab list`, `cargo lab run`.
+//!
+//! Boundary: arguments in, lines and an exit code out.
+
+mod list;
+mod record;
+mod run;
+mod select;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The exit code for a call that was not understood, or unreadable input.
+const USAGE: u8 = 2;
+
+/// Consensus labs: run the tests, and run them again by their seed.
+#[derive(Parser)]
+#[command(name = "cargo lab", bin_name = "cargo lab", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    List(list::List),
+    Run(run::Run),
+}
+
+/// Carries out the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Clap tells the nearest valid flag or verb, prints help where it was
+        // asked for, and knows the exit code of either.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    let done = match arguments.verb {
+        Verb::List(list) => list.execute(),
+        Verb::Run(run) => run.execute(),
+    };
+    done.unwrap_or_else(|message| {
+        eprintln!("error: {message}");
+        ExitCode::from(USAGE)
+    })
+}

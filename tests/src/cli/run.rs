@@ -1,0 +1,198 @@
+//! `lab run`: tests under seeds, reports of the red ones, and a report card.
+//!
+//! Boundary: what is run, what is shown, and the exit code. Running is in `run`.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::record::{self, Asked, Record};
+use super::select::select;
+use crate::report::{self, Card};
+use crate::run::{Job, Mode, RunResult, SeedRange, parse_seed, sweep};
+use crate::suites::LabTest;
+
+/// The seeds of a graded run.
+const SEEDS: SeedRange = SeedRange { first: 0, end: 20 };
+/// The seeds of a run on OS threads, which they do not reproduce.
+const REAL_SEEDS: SeedRange = SeedRange { first: 0, end: 1 };
+/// Up to so many runs, each one is announced where no bar can show it; of more,
+/// one in a hundred.
+const ANNOUNCED_MAX: usize = 1000;
+/// A command that is done sooner shows no bar.
+const BAR_AFTER: Duration = Duration::from_secs(1);
+
+/// Run tests: all of them, or those of the named parts and tests.
+#[derive(Args)]
+pub(super) struct Run {
+    /// Parts and tests; an exact name first, then any part of a name
+    #[arg(value_name = "PART or TEST")]
+    words: Vec<String>,
+    /// This one seed, decimal or 0x
+    #[arg(long, value_parser = parse_seed, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// The seeds 0..N, or A..B without B [default: 20]
+    #[arg(long, value_name = "N or A..B")]
+    seeds: Option<SeedRange>,
+    /// How many runs at a time [default: one for each processor]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// On OS threads in real time, which no seed reproduces
+    #[arg(long, conflicts_with = "check_determinism")]
+    real: bool,
+    /// Run each seed twice, and fail it if the two differ
+    #[arg(long)]
+    check_determinism: bool,
+    /// One JSON object a line for each run, and a summary at the end
+    #[arg(long)]
+    json: bool,
+    /// Go on with the last run, which was interrupted
+    #[arg(long, conflicts_with_all = ["words", "seed", "seeds", "real", "check_determinism", "failed"])]
+    resume: bool,
+    /// Run again what failed in the last run
+    #[arg(long, conflicts_with_all = ["words", "seed", "seeds", "real", "check_determinism"])]
+    failed: bool,
+}
+
+/// What is to be run, and how.
+struct Plan {
+    asked: Asked,
+    mode: Mode,
+    jobs: Vec<Job>,
+    /// The record of the last run is added to, not begun anew.
+    go_on: bool,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result<ExitCode, String> {
+        let plan = if self.resume || self.failed { self.plan_from_last()? } else { self.plan()? };
+        if plan.jobs.is_empty() {
+            record::print(if self.failed { "nothing failed in the last run\n" } else { "the last run is complete\n" });
+            return Ok(ExitCode::SUCCESS);
+        }
+        // On OS threads two clusters at once would disturb each other's timers.
+        let alone = plan.mode == Mode::Real;
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.jobs.map_or_else(|| if alone { 1 } else { processors() }, usize::from);
+        Ok(self.carry_out(&plan, workers))
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
+        let tests = select(&self.words)?;
+        let mode = match (self.real, self.check_determinism) {
+            (true, _) => Mode::Real,
+            (_, true) => Mode::Twice,
+            _ => Mode::Simulated,
+        };
+        let seeds = match self.seed {
+            Some(seed) => SeedRange::only(seed)?,
+            None => self.seeds.unwrap_or(if self.real { REAL_SEEDS } else { SEEDS }),
+        };
+        let asked = Asked {
+            fingerprint: record::fingerprint(),
+            tests: tests.iter().map(|test| test.name.to_owned()).collect(),
+            seeds: seeds.to_string(),
+            mode: mode_name(mode).to_owned(),
+        };
+        Ok(Plan { asked, mode, jobs: jobs(&tests, seeds), go_on: false })
+    }
+
+    /// The rest of the last run, or what failed in it.
+    fn plan_from_last(&self) -> Result<Plan, String> {
+        let last = record::read(&record::path()?)?;
+        if self.resume && last.asked.fingerprint != record::fingerprint() {
+            return Err("the program has changed since the last run, and its seeds mean other runs now; \
+                        start over without --resume"
+                .to_owned());
+        }
+        let tests = select(&last.asked.tests)?;
+        let seeds: SeedRange = last.asked.seeds.parse()?;
+        let modes = [Mode::Simulated, Mode::Twice, Mode::Real];
+        let mode = modes.into_iter().find(|mode| mode_name(*mode) == last.asked.mode).unwrap_or(Mode::Simulated);
+        let mut jobs = jobs(&tests, seeds);
+        jobs.retain(|job| match last.passed.get(&(job.test.name.to_owned(), job.seed)) {
+            None => self.resume,
+            Some(passed) => self.failed && !passed,
+        });
+        let asked = Asked { fingerprint: record::fingerprint(), ..last.asked };
+        Ok(Plan { asked, mode, jobs, go_on: self.resume })
+    }
+
+    fn carry_out(&self, plan: &Plan, workers: usize) -> ExitCode {
+        let begun = Instant::now();
+        let bar = progress_bar(plan.jobs.len() as u64);
+        let mut record = Record::begin(&plan.asked, plan.go_on);
+        let mut card = Card::default();
+        let mut first_red: BTreeMap<&str, RunResult> = BTreeMap::new();
+        let announce_all = plan.jobs.len() <= ANNOUNCED_MAX;
+
+        let begins = |job: Job| {
+            if !bar.is_hidden() {
+                bar.set_message(format!("{} --seed {}", job.test.name, job.seed));
+            } else if announce_all || job.seed % 100 == 0 {
+                report::announce(job.test.name, job.seed);
+            }
+        };
+        sweep(&plan.jobs, workers, plan.mode, begins, |result| {
+            let line = report::run_line(&result);
+            record.add(&line);
+            card.add(&result);
+            if self.json {
+                bar.suspend(|| record::print(&(line + "\n")));
+            } else {
+                let notices = report::notices(&result);
+                if !notices.is_empty() {
+                    bar.suspend(|| record::print(&notices));
+                }
+            }
+            if begun.elapsed() > BAR_AFTER {
+                bar.set_position(card.total().runs);
+            }
+            if result.broken.is_some() {
+                first_red.entry(result.test.name).or_insert(result);
+            }
+            ControlFlow::Continue(())
+        });
+        bar.finish_and_clear();
+
+        if self.json {
+            record::print(&(report::summary_line(card.total()) + "\n"));
+        } else {
+            for result in first_red.values() {
+                let (failed, runs) = card.failed_of(result.test.name);
+                record::print(&(report::failure(result, failed, runs) + "\n"));
+            }
+            record::print(&card.render(begun.elapsed()));
+        }
+        card.worst().map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
+    }
+}
+
+/// Every test under every seed, test by test.
+fn jobs(tests: &[&'static LabTest], seeds: SeedRange) -> Vec<Job> {
+    tests.iter().flat_map(|test| seeds.iter().map(move |seed| Job { test, seed })).collect()
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Simulated => "simulated",
+        Mode::Twice => "twice",
+        Mode::Real => "real",
+    }
+}
+
+/// A bar on standard error, if that is a terminal.
+fn progress_bar(runs: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(runs), ProgressDrawTarget::stderr_with_hz(10));
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta}  {msg}");
+    bar.set_style(style.expect("the template is right").progress_chars("=> "));
+    bar
+}

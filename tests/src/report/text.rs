@@ -1,0 +1,95 @@
+//! A failure as a student reads it: what broke, whose step it was, what the
+//! servers said just before, and the command that runs it again.
+//!
+//! Boundary: plain ASCII lines, forty at most.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::run::RunResult;
+
+/// The longest report, in lines.
+const LINES_MAX: usize = 40;
+/// How many of the last notes are shown.
+const NOTES_SHOWN: usize = 15;
+/// How many lines of a message are shown: a deadlock has a line per thread.
+const MESSAGE_LINES_SHOWN: usize = 18;
+
+/// Says on standard error, at once, that a run begins. It goes past the capture
+/// of the test runner, so that a run that is killed has said its seed.
+pub fn announce(test: &str, seed: u64) {
+    // Nobody is left to be told if this fails.
+    let _ = writeln!(std::io::stderr(), "run {test} --seed {seed}");
+}
+
+/// What deserves a word in a run that need not have failed.
+pub fn notices(result: &RunResult) -> String {
+    let mut text = String::new();
+    for warning in &result.warnings {
+        let _ = writeln!(text, "note: {} seed {}: {warning}", result.test.name, result.seed);
+    }
+    text
+}
+
+/// The report of a red run. `failed` of `seeds` runs of its test were red.
+pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
+    let Some(broken) = &result.broken else { return String::new() };
+    let mut lines = Vec::new();
+    let clock = if result.real { "real" } else { "virtual" };
+    lines.push(format!(
+        "FAILED {}: part {}, seed {}, {clock} time {}, wall time {}",
+        result.test.name,
+        result.test.part.name,
+        result.seed,
+        seconds(result.elapsed),
+        seconds(result.wall)
+    ));
+    let name = broken.rule.unwrap_or(broken.kind.name());
+    let mut message = broken.message.lines();
+    lines.push(format!("  {name}: {}", message.next().unwrap_or_default()));
+    let rest: Vec<&str> = message.collect();
+    for line in rest.iter().take(MESSAGE_LINES_SHOWN) {
+        lines.push(format!("    {}", line.trim_start()));
+    }
+    if rest.len() > MESSAGE_LINES_SHOWN {
+        lines.push(format!("    .. and {} more lines", rest.len() - MESSAGE_LINES_SHOWN));
+    }
+    if let Some(by) = &result.caused_by {
+        let node = by.node.as_deref().map_or("the test".to_owned(), |node| format!("node {node}"));
+        lines.push(format!("  in thread `{}` of {node}, at {}", by.thread, seconds(by.at)));
+        if let Some(place) = &by.place {
+            lines.push(format!("  at {place}"));
+        }
+    }
+    if result.notes.is_empty() {
+        lines.push("  no notes; labsim::note!(\"topic\", \"..\") leaves one".to_owned());
+    } else {
+        let shown = result.notes.len().min(NOTES_SHOWN);
+        lines.push(format!("  last {shown} of {} notes (seconds, node, thread):", result.notes.len()));
+        for note in &result.notes[result.notes.len() - shown..] {
+            lines.push(format!("  {}", note.to_string().replace('\n', " ")));
+        }
+    }
+    if result.real {
+        lines.push("  on OS threads no seed runs it again; try it simulated:".to_owned());
+    }
+    lines.push(format!("  again: cargo lab run {} --seed {}", result.test.name, result.seed));
+    if seeds > 1 {
+        lines.push(format!("  {failed} of {seeds} seeds failed; this one is the first"));
+    }
+    debug_assert!(lines.len() <= LINES_MAX, "a report of {} lines", lines.len());
+    lines.truncate(LINES_MAX);
+    let mut text = lines.join("\n") + "\n";
+    // A stack is asked for by RUST_BACKTRACE, and is as long as it is.
+    if let Some(backtrace) = result.caused_by.as_ref().and_then(|by| by.backtrace.as_ref()) {
+        text.push_str(backtrace);
+    }
+    text
+}
+
+/// Seconds with three decimals.
+pub(super) fn seconds(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    format!("{}.{:03}s", millis / 1000, millis % 1000)
+}

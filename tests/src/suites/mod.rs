@@ -1,0 +1,80 @@
+//! The registry: every lab test, its part, its points, and its body.
+//!
+//! `cargo test` and `cargo lab` read this one list. A test's full name is its
+//! name in the course, `_`, and its part.
+//!
+//! Boundary: the list. What a test does is in the file of its part; how it is
+//! run is in `run`.
+
+mod part_2a;
+
+use crate::harness::Lab;
+use crate::watch::Sight;
+
+/// A part of the labs, handed in and graded by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Part {
+    /// Its name, in lower case, as it ends its tests' names: `2a`.
+    pub name: &'static str,
+    /// What it is about.
+    pub title: &'static str,
+}
+
+/// Leader election and heartbeats.
+pub const PART_2A: Part = Part { name: "2a", title: "leader election" };
+
+/// All parts, in the order in which they are solved.
+pub const PARTS: &[Part] = &[PART_2A];
+
+/// One graded test.
+#[derive(Clone, Copy, Debug)]
+pub struct LabTest {
+    /// Its full name: `initial_election_2a`.
+    pub name: &'static str,
+    /// The part that it grades.
+    pub part: Part,
+    /// What it shows, in a line.
+    pub title: &'static str,
+    /// What passing it is worth.
+    pub points: u32,
+    /// How many servers it has.
+    pub servers: usize,
+    /// Whether its network is reliable at first.
+    pub reliable: bool,
+    /// What a sweep over seeds must have seen.
+    pub must_see: &'static [Sight],
+    /// What it does.
+    pub body: fn(&mut Lab),
+}
+
+/// Every test, part by part, in the order of the course.
+pub fn all() -> impl Iterator<Item = &'static LabTest> {
+    part_2a::TESTS.iter()
+}
+
+/// The test of that full name.
+pub fn find(name: &str) -> Option<&'static LabTest> {
+    all().find(|test| test.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_end_in_their_part() {
+        let mut names: Vec<_> = all().map(|test| test.name).collect();
+        assert!(all().all(|test| test.name.ends_with(&format!("_{}", test.part.name))));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all().count());
+    }
+
+    #[test]
+    fn every_part_has_its_points() {
+        for (part, points) in [(PART_2A, 20)] {
+            let sum: u32 = all().filter(|test| test.part == part).map(|test| test.points).sum();
+            assert_eq!(sum, points, "part {}", part.name);
+        }
+    }
+}

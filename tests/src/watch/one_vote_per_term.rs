@@ -1,0 +1,75 @@
+//! OneVotePerTerm (§5.2): a server votes for at most one candidate in a term,
+//! before and after a restart.
+//!
+//! A vote that is withdrawn is not a breach yet; one that is given to somebody
+//! else is. So only votes for somebody are looked at.
+//!
+//! Boundary: one table. Knows no elections.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use raft::{ServerId, Term, View};
+
+use super::at;
+use crate::check::{Broken, Kind};
+
+/// Who voted for whom, in each term, and when that was seen first.
+#[derive(Debug, Default)]
+pub struct OneVotePerTerm {
+    votes: BTreeMap<(ServerId, Term), (ServerId, Duration)>,
+}
+
+impl OneVotePerTerm {
+    /// Takes notice of a view.
+    ///
+    /// # Errors
+    ///
+    /// If it shows a server's second vote in a term.
+    pub fn observe(&mut self, moment: Duration, view: &View) -> Result<(), Broken> {
+        let Some(candidate) = view.voted_for else { return Ok(()) };
+        let (first, since) = *self.votes.entry((view.server, view.term)).or_insert((candidate, moment));
+        if first == candidate {
+            return Ok(());
+        }
+        let message = format!(
+            "{} voted for {first} and then for {candidate} in term {}, at {} and {}",
+            view.server,
+            view.term,
+            at(since),
+            at(moment)
+        );
+        Err(Broken::new(Kind::Safety, "OneVotePerTerm", message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::RoleName;
+
+    fn view(server: u32, term: Term, voted_for: Option<u32>) -> View {
+        View { server: ServerId(server), term, role: RoleName::Follower, voted_for: voted_for.map(ServerId) }
+    }
+
+    #[test]
+    fn one_vote_in_each_term_is_fine_2a() {
+        let mut watcher = OneVotePerTerm::default();
+        for (server, term, vote) in
+            [(0, 1, None), (0, 1, Some(2)), (0, 1, Some(2)), (1, 1, Some(1)), (0, 1, None), (0, 2, Some(1))]
+        {
+            watcher.observe(Duration::ZERO, &view(server, term, vote)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_second_vote_is_found_even_if_the_first_was_withdrawn_2a() {
+        let mut watcher = OneVotePerTerm::default();
+        for (vote, millis) in [(Some(1), 100), (None, 150)] {
+            watcher.observe(Duration::from_millis(millis), &view(3, 4, vote)).unwrap();
+        }
+        let broken = watcher.observe(Duration::from_millis(200), &view(3, 4, Some(2))).unwrap_err();
+        assert_eq!(broken.rule, Some("OneVotePerTerm"));
+        assert_eq!(broken.message, "S3 voted for S1 and then for S2 in term 4, at 0.100s and 0.200s");
+    }
+}

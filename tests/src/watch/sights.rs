@@ -1,0 +1,101 @@
+//! Sights: what a run has shown that a test is there to show.
+//!
+//! A test of elections in which no vote was ever split has tested little. So a
+//! test says what it must have seen, and a sweep over seeds that never saw it
+//! says so.
+//!
+//! Boundary: counts sights. Judges nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use raft::{RoleName, ServerId, Term, View};
+
+/// Something that is worth having seen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Sight {
+    /// A server was elected.
+    Election,
+    /// Two servers stood in one term.
+    RivalCandidates,
+    /// Servers stood in a term that nobody won, and a later term began.
+    SplitVote,
+    /// A server that led gave up its office.
+    LeaderDeposed,
+}
+
+impl Sight {
+    /// How a sweep names what it missed.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Election => "an election",
+            Self::RivalCandidates => "two candidates in one term",
+            Self::SplitVote => "a term that nobody won",
+            Self::LeaderDeposed => "a leader that stepped down",
+        }
+    }
+}
+
+/// What one run has shown.
+#[derive(Debug, Default)]
+pub struct Sights {
+    seen: BTreeSet<Sight>,
+    candidates: BTreeMap<Term, BTreeSet<ServerId>>,
+    won: BTreeSet<Term>,
+    roles: BTreeMap<ServerId, RoleName>,
+}
+
+impl Sights {
+    /// Takes notice of a view.
+    pub fn note(&mut self, view: &View) {
+        let before = self.roles.insert(view.server, view.role);
+        if before == Some(view.role) && view.role != RoleName::Candidate {
+            return; // Nearly always: nothing happened.
+        }
+        match view.role {
+            RoleName::Candidate => {
+                let rivals = self.candidates.entry(view.term).or_default();
+                rivals.insert(view.server);
+                if rivals.len() >= 2 {
+                    self.seen.insert(Sight::RivalCandidates);
+                }
+                if self.candidates.range(..view.term).next_back().is_some_and(|(term, _)| !self.won.contains(term)) {
+                    self.seen.insert(Sight::SplitVote);
+                }
+            }
+            RoleName::Leader => {
+                self.won.insert(view.term);
+                self.seen.insert(Sight::Election);
+            }
+            RoleName::Follower => {}
+        }
+        if before == Some(RoleName::Leader) && view.role != RoleName::Leader {
+            self.seen.insert(Sight::LeaderDeposed);
+        }
+    }
+
+    /// All that was seen.
+    pub fn seen(&self) -> &BTreeSet<Sight> {
+        &self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_election_with_a_split_vote_before_it_2a() {
+        let mut sights = Sights::default();
+        let mut step = |server, term, role| {
+            sights.note(&View { server: ServerId(server), term, role, voted_for: None });
+            sights.seen().iter().copied().collect::<Vec<_>>()
+        };
+        assert_eq!(step(0, 1, RoleName::Candidate), []);
+        assert_eq!(step(1, 1, RoleName::Candidate), [Sight::RivalCandidates]);
+        assert_eq!(step(0, 2, RoleName::Candidate), [Sight::RivalCandidates, Sight::SplitVote]);
+        step(0, 2, RoleName::Leader);
+        step(0, 3, RoleName::Follower);
+        let all = [Sight::Election, Sight::RivalCandidates, Sight::SplitVote, Sight::LeaderDeposed];
+        assert_eq!(step(1, 3, RoleName::Candidate), all);
+    }
+}
