@@ -21,6 +21,9 @@ use parking_lot::Mutex;
 /// at the usual size, of which only touched pages take memory.
 const POOL_LIMIT: usize = 1024;
 
+/// How many stacks a simulation takes from the pool at a time.
+const POOL_BATCH: usize = 16;
+
 /// Stacks of finished simulations, with their size.
 static POOL: Mutex<Vec<(usize, DefaultStack)>> = Mutex::new(Vec::new());
 
@@ -101,21 +104,30 @@ pub(super) struct Stacks {
 
 impl Stacks {
     pub(super) fn new(bytes: usize) -> Self {
-        let mut pool = POOL.lock();
-        // Stacks of another size stay for the runs that want them.
-        let mut free = Vec::new();
-        let mut kept = pool.len();
-        while kept > 0 && free.len() < 64 {
-            kept -= 1;
-            if pool[kept].0 == bytes {
-                free.push(pool.swap_remove(kept).1);
-            }
-        }
-        Self { bytes, free }
+        Self { bytes, free: Vec::new() }
     }
 
     #[inline]
     pub(super) fn take(&mut self) -> std::io::Result<DefaultStack> {
+        match self.free.pop() {
+            Some(stack) => Ok(stack),
+            None => self.take_from_pool(),
+        }
+    }
+
+    /// Takes a batch from the pool, or makes one stack if the pool has none.
+    #[cold]
+    fn take_from_pool(&mut self) -> std::io::Result<DefaultStack> {
+        let mut pool = POOL.lock();
+        // Stacks of another size stay for the runs that want them.
+        let mut at = pool.len();
+        while at > 0 && self.free.len() < POOL_BATCH {
+            at -= 1;
+            if pool[at].0 == self.bytes {
+                self.free.push(pool.swap_remove(at).1);
+            }
+        }
+        drop(pool);
         match self.free.pop() {
             Some(stack) => Ok(stack),
             None => DefaultStack::new(self.bytes),
