@@ -54,6 +54,13 @@ pub struct ClientEnd {
     drawn: Arc<AtomicU64>,
 }
 
+/// Why there is no reply.
+enum GaveUp {
+    Refused,
+    /// The caller learns of it only after this long.
+    LostAfter(Duration),
+}
+
 /// What chance has in store for one call.
 #[derive(Default)]
 struct Chances {
@@ -100,14 +107,26 @@ impl ClientEnd {
         R: DeserializeOwned,
     {
         sync::assert_no_lock_held("makes a call");
-        let reply = self.call_bytes(method, encode(args))?;
-        Ok(decode(&reply)
-            .unwrap_or_else(|error| panic!("the reply of {method} is no {}: {error}", std::any::type_name::<R>())))
+        let wait = match self.call_bytes(method, encode(args)) {
+            Ok(reply) => {
+                return Ok(decode(&reply).unwrap_or_else(|error| {
+                    panic!("the reply of {method} is no {}: {error}", std::any::type_name::<R>())
+                }));
+            }
+            Err(GaveUp::Refused) => return Err(CallError::Refused),
+            Err(GaveUp::LostAfter(wait)) => wait,
+        };
+        // Here and not where it was decided: nothing is left to clear up should
+        // the caller's node crash meanwhile. A leader that is cut off has
+        // hundreds of calls that end here.
+        thread::sleep(wait);
+        Err(CallError::Lost)
     }
 
-    fn call_bytes(&self, method: &'static str, args: Vec<u8>) -> Result<Vec<u8>, CallError> {
+    fn call_bytes(&self, method: &'static str, args: Vec<u8>) -> Result<Vec<u8>, GaveUp> {
+        let lost = Err(GaveUp::LostAfter(Duration::ZERO));
         let Some(network) = self.network.upgrade() else {
-            return Err(CallError::Lost); // The network itself is gone.
+            return lost; // The network itself is gone.
         };
 
         // 1. Counted, whatever becomes of it.
@@ -120,22 +139,19 @@ impl ClientEnd {
         let Some(server) = server.filter(|_| fate != Fate::Cut) else {
             let long = network.long_delays.load(Ordering::Relaxed);
             let wait_ms = self.stream().below(if long { CUT_LONG_MS } else { CUT_MS });
-            thread::sleep(Duration::from_millis(wait_ms));
-            return Err(CallError::Lost);
+            return Err(GaveUp::LostAfter(Duration::from_millis(wait_ms)));
         };
         if server.service.find(method).is_none() {
-            return Err(CallError::Refused);
+            return Err(GaveUp::Refused);
         }
 
         // 3. The way there.
         let chances = self.draw_chances(&network);
         let Fate::Arrives { after, again_after } = fate else {
-            thread::sleep(chances.request_delay);
-            return Err(CallError::Lost);
+            return Err(GaveUp::LostAfter(chances.request_delay));
         };
         if chances.request_lost {
-            thread::sleep(chances.request_delay);
-            return Err(CallError::Lost);
+            return Err(GaveUp::LostAfter(chances.request_delay));
         }
         let (reply_tx, reply_rx) = channel::bounded(1);
         let request = Request { method, args: args.into(), reply_tx };
@@ -165,15 +181,13 @@ impl ClientEnd {
                 }
             }
         }
-        let reply = reply.filter(|_| self.can_be_answered(&server)).ok_or(CallError::Lost)?;
+        let Some(reply) = reply.filter(|_| self.can_be_answered(&server)) else { return lost };
 
         // 6. and 7. The way back.
         if chances.reply_lost {
-            return Err(CallError::Lost);
+            return lost;
         }
-        let Fate::Arrives { after, .. } = links::send(self.to, self.from) else {
-            return Err(CallError::Lost);
-        };
+        let Fate::Arrives { after, .. } = links::send(self.to, self.from) else { return lost };
         let delay = chances.reply_delay + after;
         if !delay.is_zero() {
             thread::sleep(delay);

@@ -19,7 +19,9 @@ pub enum CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost => f.write_str("no reply; the request may have been executed, so ask again only if that is harmless"),
+            Self::Lost => {
+                f.write_str("no reply; the request may have been executed, so ask again only if that is harmless")
+            }
             Self::Refused => f.write_str("the server has no such method; check its name on both sides"),
         }
     }

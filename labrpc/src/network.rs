@@ -87,7 +87,7 @@ pub(crate) struct Server {
 impl Server {
     /// True while the node lives on in the life that offered this.
     pub(crate) fn is_alive(&self) -> bool {
-        self.node.is_up() && self.node.life() == self.life
+        self.node.is_in_life(self.life)
     }
 }
 

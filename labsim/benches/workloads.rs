@@ -77,62 +77,82 @@ fn measure<T: Send + 'static>(
 }
 
 fn yields(threads: u64) -> (u64, Duration) {
-    measure(Preemption::Never, |outcome| outcome.steps, move || {
-        let body = move || (0..1_000_000 / threads).for_each(|_| thread::yield_now());
-        let all: Vec<_> = (0..threads).map(|_| thread::spawn("yielder", body)).collect();
-        all.into_iter().for_each(|handle| handle.join().expect("it only yields"));
-    })
+    measure(
+        Preemption::Never,
+        |outcome| outcome.steps,
+        move || {
+            let body = move || (0..1_000_000 / threads).for_each(|_| thread::yield_now());
+            let all: Vec<_> = (0..threads).map(|_| thread::spawn("yielder", body)).collect();
+            all.into_iter().for_each(|handle| handle.join().expect("it only yields"));
+        },
+    )
 }
 
 fn ping_pong() -> (u64, Duration) {
-    measure(Preemption::Never, |_| 4 * 200_000, || {
-        let (ping, pinged) = channel::unbounded::<u64>();
-        let (pong, ponged) = channel::unbounded();
-        thread::spawn("pong", move || pinged.iter().for_each(|n| pong.send(n).expect("main receives")));
-        for n in 0..200_000 {
-            ping.send(n).expect("pong receives");
-            ponged.recv().expect("pong answers");
-        }
-    })
+    measure(
+        Preemption::Never,
+        |_| 4 * 200_000,
+        || {
+            let (ping, pinged) = channel::unbounded::<u64>();
+            let (pong, ponged) = channel::unbounded();
+            thread::spawn("pong", move || pinged.iter().for_each(|n| pong.send(n).expect("main receives")));
+            for n in 0..200_000 {
+                ping.send(n).expect("pong receives");
+                ponged.recv().expect("pong answers");
+            }
+        },
+    )
 }
 
 fn condition(rate: Preemption) -> (u64, Duration) {
-    measure(rate, |outcome| outcome.steps, || {
-        let shared = Arc::new((Mutex::new(0u64), Condvar::new()));
-        let player = |me: u64| {
-            let shared = Arc::clone(&shared);
-            thread::spawn("player", move || {
-                for _ in 0..100_000 {
-                    let mut turn = shared.0.lock();
-                    shared.1.wait_while(&mut turn, |turn| *turn % 2 != me);
-                    *turn += 1;
-                    shared.1.notify_one();
-                }
-            })
-        };
-        let players = [player(0), player(1)];
-        players.into_iter().for_each(|handle| handle.join().expect("it only plays"));
-    })
+    measure(
+        rate,
+        |outcome| outcome.steps,
+        || {
+            let shared = Arc::new((Mutex::new(0u64), Condvar::new()));
+            let player = |me: u64| {
+                let shared = Arc::clone(&shared);
+                thread::spawn("player", move || {
+                    for _ in 0..100_000 {
+                        let mut turn = shared.0.lock();
+                        shared.1.wait_while(&mut turn, |turn| *turn % 2 != me);
+                        *turn += 1;
+                        shared.1.notify_one();
+                    }
+                })
+            };
+            let players = [player(0), player(1)];
+            players.into_iter().for_each(|handle| handle.join().expect("it only plays"));
+        },
+    )
 }
 
 fn sleeps(threads: u64) -> (u64, Duration) {
-    measure(Preemption::Never, |outcome| outcome.timer_events, move || {
-        let body = move || {
-            for _ in 0..400_000 / threads {
-                thread::sleep(Duration::from_micros(rand::below(10_000) + 1));
-            }
-        };
-        let all: Vec<_> = (0..threads).map(|_| thread::spawn("sleeper", body)).collect();
-        all.into_iter().for_each(|handle| handle.join().expect("it only sleeps"));
-    })
+    measure(
+        Preemption::Never,
+        |outcome| outcome.timer_events,
+        move || {
+            let body = move || {
+                for _ in 0..400_000 / threads {
+                    thread::sleep(Duration::from_micros(rand::below(10_000) + 1));
+                }
+            };
+            let all: Vec<_> = (0..threads).map(|_| thread::spawn("sleeper", body)).collect();
+            all.into_iter().for_each(|handle| handle.join().expect("it only sleeps"));
+        },
+    )
 }
 
 fn spawns() -> (u64, Duration) {
-    measure(Preemption::Never, |_| 200_000, || {
-        for _ in 0..200_000 {
-            thread::spawn("empty", || {}).join().expect("it does nothing");
-        }
-    })
+    measure(
+        Preemption::Never,
+        |_| 200_000,
+        || {
+            for _ in 0..200_000 {
+                thread::spawn("empty", || {}).join().expect("it does nothing");
+            }
+        },
+    )
 }
 
 const LOCKS: u64 = 5_000_000;
@@ -162,22 +182,30 @@ fn outside_now() -> (u64, Duration) {
 }
 
 fn simulated_lock() -> (u64, Duration) {
-    measure(Preemption::Never, |_| LOCKS, || {
-        let mutex = Mutex::new(0u64);
-        (0..LOCKS).for_each(|_| *black_box(&mutex).lock() += 1);
-    })
+    measure(
+        Preemption::Never,
+        |_| LOCKS,
+        || {
+            let mutex = Mutex::new(0u64);
+            (0..LOCKS).for_each(|_| *black_box(&mutex).lock() += 1);
+        },
+    )
 }
 
 fn contended_lock(rate: Preemption) -> (u64, Duration) {
-    measure(rate, |_| LOCKS / 10, || {
-        let mutex = Arc::new(Mutex::new(0u64));
-        let adder = || {
-            let mutex = Arc::clone(&mutex);
-            thread::spawn("adder", move || (0..LOCKS / 40).for_each(|_| *mutex.lock() += 1))
-        };
-        let all: Vec<_> = (0..4).map(|_| adder()).collect();
-        all.into_iter().for_each(|handle| handle.join().expect("it only adds"));
-    })
+    measure(
+        rate,
+        |_| LOCKS / 10,
+        || {
+            let mutex = Arc::new(Mutex::new(0u64));
+            let adder = || {
+                let mutex = Arc::clone(&mutex);
+                thread::spawn("adder", move || (0..LOCKS / 40).for_each(|_| *mutex.lock() += 1))
+            };
+            let all: Vec<_> = (0..4).map(|_| adder()).collect();
+            all.into_iter().for_each(|handle| handle.join().expect("it only adds"));
+        },
+    )
 }
 
 #[derive(Serialize, Deserialize)]
@@ -215,31 +243,35 @@ fn heartbeats(nodes: u64, rate: Preemption) -> (u64, Duration) {
     const VIRTUAL_SECONDS: u64 = 30;
     let calls = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&calls);
-    let measured = measure(rate, |_| counted.load(Ordering::Relaxed), move || {
-        let server = |id| (Node::new(format!("S{id}")), Arc::new(Mutex::new(Server::default())));
-        let servers: Arc<Vec<_>> = Arc::new((0..nodes).map(server).collect());
-        for me in 0..nodes as usize {
-            let (servers, calls) = (Arc::clone(&servers), Arc::clone(&calls));
-            servers[me].0.spawn("ticker", {
-                let servers = Arc::clone(&servers);
-                move || loop {
-                    thread::sleep(Duration::from_millis(10));
-                    let term = servers[me].1.lock().term;
-                    for peer in (0..servers.len()).filter(|peer| *peer != me) {
-                        let (servers, calls) = (Arc::clone(&servers), Arc::clone(&calls));
-                        thread::spawn("caller", move || {
-                            if let Some(reply) = call(&servers[peer], me as u32, term) {
-                                calls.fetch_add(1, Ordering::Relaxed);
-                                let mut state = servers[me].1.lock();
-                                state.answered += u64::from(reply.success && reply.term == state.term);
-                            }
-                        });
+    let measured = measure(
+        rate,
+        |_| counted.load(Ordering::Relaxed),
+        move || {
+            let server = |id| (Node::new(format!("S{id}")), Arc::new(Mutex::new(Server::default())));
+            let servers: Arc<Vec<_>> = Arc::new((0..nodes).map(server).collect());
+            for me in 0..nodes as usize {
+                let (servers, calls) = (Arc::clone(&servers), Arc::clone(&calls));
+                servers[me].0.spawn("ticker", {
+                    let servers = Arc::clone(&servers);
+                    move || loop {
+                        thread::sleep(Duration::from_millis(10));
+                        let term = servers[me].1.lock().term;
+                        for peer in (0..servers.len()).filter(|peer| *peer != me) {
+                            let (servers, calls) = (Arc::clone(&servers), Arc::clone(&calls));
+                            thread::spawn("caller", move || {
+                                if let Some(reply) = call(&servers[peer], me as u32, term) {
+                                    calls.fetch_add(1, Ordering::Relaxed);
+                                    let mut state = servers[me].1.lock();
+                                    state.answered += u64::from(reply.success && reply.term == state.term);
+                                }
+                            });
+                        }
                     }
-                }
-            });
-        }
-        thread::sleep(Duration::from_secs(VIRTUAL_SECONDS));
-    });
+                });
+            }
+            thread::sleep(Duration::from_secs(VIRTUAL_SECONDS));
+        },
+    );
     assert!(measured.0 >= VIRTUAL_SECONDS * 90 * nodes * (nodes - 1), "{} calls were answered", measured.0);
     measured
 }
@@ -267,17 +299,21 @@ fn call(receiver: &(Node, Arc<Mutex<Server>>), leader: u32, term: u64) -> Option
 }
 
 fn crashes() -> (u64, Duration) {
-    measure(Preemption::Never, |_| 5000, || {
-        let node = Node::new("victim");
-        for _ in 0..5000 {
-            let shared = Arc::new((Mutex::new(()), Condvar::new()));
-            for _ in 0..3 {
-                let shared = Arc::clone(&shared);
-                node.spawn("blocked", move || shared.1.wait_while(&mut shared.0.lock(), |()| true));
+    measure(
+        Preemption::Never,
+        |_| 5000,
+        || {
+            let node = Node::new("victim");
+            for _ in 0..5000 {
+                let shared = Arc::new((Mutex::new(()), Condvar::new()));
+                for _ in 0..3 {
+                    let shared = Arc::clone(&shared);
+                    node.spawn("blocked", move || shared.1.wait_while(&mut shared.0.lock(), |()| true));
+                }
+                thread::sleep(Duration::from_millis(1));
+                node.crash();
+                node.restart();
             }
-            thread::sleep(Duration::from_millis(1));
-            node.crash();
-            node.restart();
-        }
-    })
+        },
+    )
 }

@@ -19,9 +19,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use crossbeam_channel::{
-    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
-};
+pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
 use crate::context::{self, Mode};
 use crate::real;
@@ -157,7 +155,12 @@ impl<T> Channel<T> {
         }
     }
 
-    fn send(&self, mut message: T, timeout: Option<Duration>, place: &'static Location<'static>) -> Result<(), SendTimeoutError<T>> {
+    fn send(
+        &self,
+        mut message: T,
+        timeout: Option<Duration>,
+        place: &'static Location<'static>,
+    ) -> Result<(), SendTimeoutError<T>> {
         sim::with(|core| {
             core.point(place);
             self.home.in_simulation(core);
@@ -281,9 +284,9 @@ impl<T> Sender<T> {
                     let sending = select.send(tx);
                     select.recv(&cord);
                     match select.select_timeout(timeout) {
-                        Ok(ready) if ready.index() == sending => ready
-                            .send(tx, message)
-                            .map_err(|error| SendTimeoutError::Disconnected(error.into_inner())),
+                        Ok(ready) if ready.index() == sending => {
+                            ready.send(tx, message).map_err(|error| SendTimeoutError::Disconnected(error.into_inner()))
+                        }
                         Ok(dead) => {
                             let _ = dead.recv(&cord);
                             real::die();

@@ -12,7 +12,6 @@
 //! a thread name, a random number). Knows no locks and no channels.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::node::NodeId;
@@ -49,19 +48,22 @@ pub(crate) struct Life {
     pub(crate) number: u32,
 }
 
-/// The shared part of the calling thread's world: nodes, links, disks, notes.
-pub(crate) fn world() -> Option<Arc<World>> {
+/// Runs `f` on the tables of the calling thread's world: nodes, links, disks,
+/// notes. `None` outside of one.
+#[inline]
+pub(crate) fn with_world<R>(f: impl FnOnce(&World) -> R) -> Option<R> {
     match mode() {
-        Mode::Simulated => Some(sim::with(sim::Core::world)),
-        Mode::Real => real::with(|thread| Arc::clone(&thread.world)),
+        Mode::Simulated => Some(sim::with(|core| core.with_world(f))),
+        Mode::Real => real::with(|thread| f(&thread.world)),
         Mode::Outside => None,
     }
 }
 
-/// As [`world`], for calls that make no sense without one.
+/// As [`with_world`], for calls that make no sense without one.
+#[inline]
 #[track_caller]
-pub(crate) fn expect_world() -> Arc<World> {
-    world().expect("nodes, links and disks exist only inside `simulate` or `run_real`")
+pub(crate) fn on_world<R>(f: impl FnOnce(&World) -> R) -> R {
+    with_world(f).expect("nodes, links and disks exist only inside `simulate` or `run_real`")
 }
 
 /// The life that the calling thread belongs to, if it belongs to a node.
@@ -92,9 +94,9 @@ pub(crate) fn elapsed() -> Duration {
 
 /// 64 bits from the stream of the calling thread's node and life.
 pub(crate) fn draw() -> u64 {
-    match world() {
-        Some(world) => {
-            let bits = world.draw(life());
+    let life = life();
+    match with_world(|world| world.draw(life)) {
+        Some(bits) => {
             if mode() == Mode::Simulated {
                 sim::with(|core| core.mix(bits));
             }

@@ -22,9 +22,8 @@ use std::time::Duration;
 use crate::context::{self, Life, Mode};
 use crate::node::NodeId;
 use crate::rand::Stream;
-use crate::sim::{self, Why};
-use crate::world::World;
 use crate::real;
+use crate::sim::{self, Why};
 
 /// The name under which [`Disk::save`] keeps the state.
 const STATE_FILE: &str = "state";
@@ -145,8 +144,8 @@ impl Disk {
     }
 
     fn wait_for_platter(&self, place: &'static Location<'static>) {
-        let world = context::expect_world();
-        let delay = self.with(|disk| disk.draw_sync_delay(&world, self.life.node)).unwrap_or_default();
+        let seed = crate::seed().unwrap_or_default();
+        let delay = self.with(|disk| disk.draw_sync_delay(seed, self.life.node)).unwrap_or_default();
         match context::mode() {
             Mode::Simulated => sim::with(|core| {
                 core.point(place);
@@ -162,12 +161,13 @@ impl Disk {
     /// Runs `f` on the disk, unless this life is over.
     #[track_caller]
     fn with<R>(&self, f: impl FnOnce(&mut DiskEntry) -> R) -> Option<R> {
-        let world = context::expect_world();
-        if !world.is_current(self.life) {
-            return None;
-        }
-        let mut disks = world.disks.lock();
-        Some(f(disks.disks.entry(self.life.node).or_default()))
+        context::on_world(|world| {
+            if !world.is_current(self.life) {
+                return None;
+            }
+            let mut disks = world.disks.lock();
+            Some(f(disks.disks.entry(self.life.node).or_default()))
+        })
     }
 }
 
@@ -236,11 +236,11 @@ impl DiskEntry {
         }
     }
 
-    fn draw_sync_delay(&mut self, world: &World, node: NodeId) -> Duration {
+    fn draw_sync_delay(&mut self, seed: u64, node: NodeId) -> Duration {
         self.syncs += 1;
         if self.sync_delay.is_empty() {
             return Duration::ZERO;
         }
-        Stream::new(world.seed, "sync", u64::from(node.0), self.syncs).between(self.sync_delay.clone())
+        Stream::new(seed, "sync", u64::from(node.0), self.syncs).between(self.sync_delay.clone())
     }
 }

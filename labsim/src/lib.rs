@@ -96,5 +96,5 @@ pub use watch::fail;
 
 /// The seed of the world that the calling thread runs in, if it runs in one.
 pub fn seed() -> Option<u64> {
-    context::world().map(|world| world.seed)
+    context::with_world(|world| world.seed)
 }

@@ -86,7 +86,7 @@ pub enum Fate {
 /// The present state of the link from `from` to `to`.
 #[track_caller]
 pub fn get(from: Node, to: Node) -> Link {
-    context::expect_world().links.look(from.id(), to.id(), Link::clone)
+    context::on_world(|world| world.links.look(from.id(), to.id(), Link::clone))
 }
 
 /// Changes the link from `from` to `to`, for messages that leave from now on.
@@ -103,18 +103,21 @@ pub fn get(from: Node, to: Node) -> Link {
 /// ```
 #[track_caller]
 pub fn change(from: Node, to: Node, change: impl FnOnce(&mut Link)) {
-    let world = context::expect_world();
-    let released = {
-        let mut links = world.links.entries.lock();
-        let entry = links.entry((from.id(), to.id())).or_default();
-        let was_held = entry.link.held;
-        change(&mut entry.link);
-        was_held && !entry.link.held
-    };
-    world.links.touched.store(true, Ordering::Relaxed);
-    if released {
-        world.links.interrupt();
-    }
+    // On a copy: no table is locked while somebody else's code runs.
+    let mut link = get(from, to);
+    change(&mut link);
+    context::on_world(|world| {
+        let released = {
+            let mut links = world.links.entries.lock();
+            let entry = links.entry((from.id(), to.id())).or_default();
+            let former = std::mem::replace(&mut entry.link, link);
+            former.held && !entry.link.held
+        };
+        world.links.touched.store(true, Ordering::Relaxed);
+        if released {
+            world.links.interrupt();
+        }
+    });
 }
 
 /// Sends one message over the link, and says what becomes of it.
@@ -122,24 +125,23 @@ pub fn change(from: Node, to: Node, change: impl FnOnce(&mut Link)) {
 /// A message from a node to itself arrives at once.
 #[track_caller]
 pub fn send(from: Node, to: Node) -> Fate {
-    let world = context::expect_world();
-    world.links.send(world.seed, from.id(), to.id())
+    context::on_world(|world| world.links.send(world.seed, from.id(), to.id()))
 }
 
 /// True if a message that left now would not be cut off.
 #[track_caller]
 pub fn is_up(from: Node, to: Node) -> bool {
-    let world = context::expect_world();
-    world.links.look(from.id(), to.id(), |link| link.up)
+    context::on_world(|world| world.links.look(from.id(), to.id(), |link| link.up))
 }
 
 /// True if the link takes no time and holds nothing back at present: what it
 /// carries, it carries at once.
 #[track_caller]
 pub fn is_instant(from: Node, to: Node) -> bool {
-    let world = context::expect_world();
-    world.links.look(from.id(), to.id(), |link| {
-        !link.held && link.delay.is_empty() && link.reorder <= 0.0 && link.duplicate <= 0.0
+    context::on_world(|world| {
+        world.links.look(from.id(), to.id(), |link| {
+            !link.held && link.delay.is_empty() && link.reorder <= 0.0 && link.duplicate <= 0.0
+        })
     })
 }
 
@@ -147,11 +149,12 @@ pub fn is_instant(from: Node, to: Node) -> bool {
 /// held.
 #[track_caller]
 pub fn wait_until_released(from: Node, to: Node) {
-    let world = context::expect_world();
-    let mut gate = world.links.gate.lock();
-    while world.links.look(from.id(), to.id(), |link| link.held) {
-        world.links.released.wait(&mut gate);
-    }
+    context::on_world(|world| {
+        let mut gate = world.links.gate.lock();
+        while world.links.look(from.id(), to.id(), |link| link.held) {
+            world.links.released.wait(&mut gate);
+        }
+    });
 }
 
 /// The links of a world. Only those that were ever touched have an entry.

@@ -59,8 +59,8 @@ impl Node {
     /// Outside of a world.
     #[track_caller]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        let world = context::expect_world();
-        let id = world.nodes.lock().add(name.into());
+        let name = name.into();
+        let id = context::on_world(|world| world.nodes.lock().add(name));
         Self { id }
     }
 
@@ -77,13 +77,13 @@ impl Node {
     /// The node's name.
     #[track_caller]
     pub fn name(self) -> Arc<str> {
-        context::expect_world().nodes.lock().name(self.id)
+        context::on_world(|world| world.nodes.lock().name(self.id))
     }
 
     /// True until the node crashes, and again once it is restarted.
     #[track_caller]
     pub fn is_up(self) -> bool {
-        context::expect_world().nodes.lock().get(self.id).up
+        context::on_world(|world| world.nodes.lock().get(self.id).up)
     }
 
     /// How often the node has been restarted.
@@ -91,7 +91,13 @@ impl Node {
     /// Two readings that agree prove that it did not restart between them.
     #[track_caller]
     pub fn life(self) -> u32 {
-        context::expect_world().nodes.lock().get(self.id).life
+        context::on_world(|world| world.nodes.lock().get(self.id).life)
+    }
+
+    /// True if the node is up, and in the life with that number.
+    #[track_caller]
+    pub fn is_in_life(self, life: u32) -> bool {
+        context::on_world(|world| world.is_current(Life { node: self.id, number: life }))
     }
 
     /// Starts a thread on the node, in its present life.
@@ -116,7 +122,7 @@ impl Node {
         name: impl Into<Cow<'static, str>>,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
-        let life = context::expect_world().nodes.lock().current_life(self.id);
+        let life = context::on_world(|world| world.nodes.lock().current_life(self.id));
         thread::spawn_in(life, delay, name.into(), std::panic::Location::caller(), body)
     }
 
@@ -126,7 +132,7 @@ impl Node {
     /// Slow starts bring to light what relies on threads starting in order.
     #[track_caller]
     pub fn set_start_delay(self, range: Range<Duration>) {
-        context::expect_world().nodes.lock().get_mut(self.id).start_delay = range;
+        context::on_world(|world| world.nodes.lock().get_mut(self.id).start_delay = range);
     }
 
     /// Crashes the node. Does nothing if it is down.
@@ -139,9 +145,11 @@ impl Node {
         if context::is_dying() {
             return; // The dead crash nobody.
         }
-        let world = context::expect_world();
-        let Some(life) = world.nodes.lock().take_down(self.id) else { return };
-        world.disks.lock().lose_unsynced(self.id);
+        let life = context::on_world(|world| {
+            world.disks.lock().lose_unsynced(self.id);
+            world.nodes.lock().take_down(self.id)
+        });
+        let Some(life) = life else { return };
         match context::mode() {
             Mode::Simulated => sim::with(|core| core.crash(life)),
             Mode::Real => real::crash(life),
@@ -156,13 +164,8 @@ impl Node {
     /// If the node is up: crash it first.
     #[track_caller]
     pub fn restart(self) {
-        let world = context::expect_world();
-        let mut nodes = world.nodes.lock();
-        let node = nodes.get_mut(self.id);
-        assert!(!node.up, "{} is restarted while it is up; crash it first", node.name);
-        node.up = true;
-        node.life += 1;
-        node.draws = None;
+        let was_up = context::on_world(|world| world.nodes.lock().get_mut(self.id).begin_life());
+        assert!(!was_up, "{self} is restarted while it is up; crash it first");
     }
 
     /// The node's disk, as its present life sees it.
@@ -172,7 +175,7 @@ impl Node {
     /// If the node is down.
     #[track_caller]
     pub fn disk(self) -> Disk {
-        let life = context::expect_world().nodes.lock().current_life(self.id);
+        let life = context::on_world(|world| world.nodes.lock().current_life(self.id));
         let life = life.unwrap_or_else(|_| panic!("the disk of a node that is down was asked for; restart it first"));
         Disk::of(life.expect("a node has lives"))
     }
@@ -180,8 +183,8 @@ impl Node {
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match context::world() {
-            Some(world) => f.write_str(&world.nodes.lock().name(self.id)),
+        match context::with_world(|world| world.nodes.lock().name(self.id)) {
+            Some(name) => f.write_str(&name),
             None => write!(f, "node {}", self.id.0),
         }
     }
@@ -206,6 +209,19 @@ pub(crate) struct NodeEntry {
     threads_delayed: u64,
     /// What threads of this life draw from. Made at the first draw.
     draws: Option<Stream>,
+}
+
+impl NodeEntry {
+    /// Begins the next life, unless the node is up. Returns whether it was.
+    fn begin_life(&mut self) -> bool {
+        if !self.up {
+            self.up = true;
+            self.life += 1;
+            self.draws = None;
+            return false;
+        }
+        true
+    }
 }
 
 impl NodeTable {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::context::{self, Mode};
 use crate::sim;
+use crate::world::World;
 
 /// How many notes a run keeps; older ones are dropped.
 const NOTES_KEPT: usize = 1000;
@@ -64,17 +65,16 @@ pub fn write(topic: &str, text: fmt::Arguments<'_>) {
     if context::mode() == Mode::Simulated && sim::with(sim::Core::is_dying) {
         return; // What a destructor of a dead node says is not part of the story.
     }
-    let world = context::world();
     let note = Note {
         at: context::elapsed(),
-        node: world.as_ref().and_then(|world| world.node_name()),
+        node: context::with_world(World::node_name).flatten(),
         thread: context::thread_name(),
         topic: topic.to_owned(),
         text,
     };
-    match world {
-        Some(world) => world.notes.lock().push(note),
-        None => eprintln!("{note}"),
+    match context::mode() {
+        Mode::Outside => eprintln!("{note}"),
+        Mode::Simulated | Mode::Real => context::on_world(|world| world.notes.lock().push(note)),
     }
 }
 

@@ -170,9 +170,7 @@ fn between_with(range: Range<Duration>, below: impl FnOnce(u64) -> u64) -> Durat
 
 /// FNV-1a: spreads a name over 64 bits. It need not be strong, ChaCha is.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

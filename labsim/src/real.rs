@@ -157,12 +157,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 ) -> Inner<T> {
     let me = CURRENT.with_borrow(Clone::clone).expect("the caller runs in a real world");
     let (ended_tx, ended_rx) = crossbeam_channel::bounded::<()>(0);
-    let thread = RealThread {
-        cord: me.shared.cord_of(life),
-        life,
-        parker: Parker::default(),
-        ..me
-    };
+    let thread = RealThread { cord: me.shared.cord_of(life), life, parker: Parker::default(), ..me };
     let shared = Arc::clone(&thread.shared);
     shared.threads.fetch_add(1, Ordering::SeqCst);
     let store = Arc::clone(&slot);

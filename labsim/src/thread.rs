@@ -105,8 +105,7 @@ pub(crate) fn spawn_in<T: Send + 'static>(
 fn start_delay(life: Option<Life>) -> Duration {
     match life {
         Some(life) => {
-            let world = context::expect_world();
-            world.nodes.lock().draw_start_delay(world.seed, life.node)
+            context::on_world(|world| world.nodes.lock().draw_start_delay(world.seed, life.node))
         }
         None => Duration::ZERO,
     }

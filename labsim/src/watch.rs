@@ -53,13 +53,13 @@ impl fmt::Debug for WatchTable {
 /// Outside of a world.
 #[track_caller]
 pub fn subscribe<V: 'static>(mut listener: impl FnMut(&Seen, &V) + Send + 'static) {
-    let world = context::expect_world();
     let listener = move |seen: &Seen, value: &dyn Any| {
         if let Some(value) = value.downcast_ref() {
             listener(seen, value);
         }
     };
-    world.watchers.lock().listeners.push((TypeId::of::<V>(), Arc::new(Mutex::new(listener))));
+    let entry: (TypeId, Listener) = (TypeId::of::<V>(), Arc::new(Mutex::new(listener)));
+    context::on_world(|world| world.watchers.lock().listeners.push(entry));
 }
 
 /// The right to publish. An observed lock hands it to its observer.
@@ -74,7 +74,6 @@ impl Watch {
     /// Shows `view` to everyone who listens for its type. It is not even made
     /// if nobody does.
     pub fn publish<V: 'static>(&self, view: impl FnOnce() -> V) {
-        let Some(world) = context::world() else { return };
         let wanted = TypeId::of::<V>();
         // Taken out, so that the table is free while other people's code runs.
         // Nearly always there is one listener to a type.
@@ -82,12 +81,12 @@ impl Watch {
         let mut value = None;
         let mut view = Some(view);
         loop {
-            let next = {
+            let next = context::with_world(|world| {
                 let table = world.watchers.lock();
                 let at = table.listeners[from..].iter().position(|(id, _)| *id == wanted);
                 at.map(|at| (from + at + 1, Arc::clone(&table.listeners[from + at].1)))
-            };
-            let Some((after, listener)) = next else { return };
+            });
+            let Some((after, listener)) = next.flatten() else { return };
             from = after;
             let value = value.get_or_insert_with(|| (view.take().expect("made once"))());
             let seen = Seen { at: context::elapsed(), node: context::life().map(|life| life.node) };

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
@@ -17,7 +17,6 @@ use cpu_time::ThreadTime;
 use super::Ended;
 use super::schedule::Schedule;
 use crate::context::Life;
-use crate::node::NodeId;
 use crate::outcome::{Failure, FailureKind, Preemption, TraceStep};
 use crate::rand::Stream;
 use crate::world::World;
@@ -87,7 +86,7 @@ pub(crate) struct Core {
     pub(super) time_limit: Cell<u64>,
     pub(super) step_limit: Cell<u64>,
     pub(super) tracing: Cell<bool>,
-    world: RefCell<Option<Arc<World>>>,
+    world: RefCell<Option<World>>,
     // The rest.
     pub(super) timer_events: Cell<u64>,
     next_serial: Cell<u32>,
@@ -141,16 +140,15 @@ impl Core {
         self.tracing.set(config.trace);
         self.hash.set(config.seed);
         *self.schedule.borrow_mut() = Schedule::new(config.seed, config.stack_bytes, config.thread_limit);
-        *self.world.borrow_mut() = Some(Arc::new(World::new(config.seed)));
+        *self.world.borrow_mut() = Some(World::new(config.seed));
         self.draw_countdown();
     }
 
-    pub(crate) fn world(&self) -> Arc<World> {
-        Arc::clone(self.world.borrow().as_ref().expect("the run has begun"))
-    }
-
-    pub(super) fn forget_world(&self) -> Option<Arc<World>> {
-        self.world.borrow_mut().take()
+    /// Runs `f` on the tables of this world. They stay borrowed meanwhile, which
+    /// keeps nobody out: the borrow is shared until the run is over.
+    #[inline]
+    pub(crate) fn with_world<R>(&self, f: impl FnOnce(&World) -> R) -> R {
+        f(self.world.borrow().as_ref().expect("the run has begun"))
     }
 
     /// Virtual nanoseconds since the run began.
@@ -303,14 +301,12 @@ impl Core {
 
     /// As `fail`, for a failure that is already described, its node excepted.
     pub(crate) fn fail_with(&self, mut failure: Failure) {
-        let world = self.world();
-        failure.node = self.life().map(|life| self.node_name(&world, life.node));
-        world.fail(failure);
+        let life = self.life();
+        self.with_world(|world| {
+            failure.node = life.map(|life| world.nodes.lock().name(life.node).to_string());
+            world.fail(failure);
+        });
         self.stopping.set(true);
-    }
-
-    fn node_name(&self, world: &World, node: NodeId) -> String {
-        world.nodes.lock().name(node).to_string()
     }
 
     pub(super) fn new_serial(&self) -> u32 {

@@ -82,7 +82,7 @@ impl Core {
         self.kills_pending.set(true);
         self.unwind_the_dead();
         // Watchers may own objects of this simulation: they go before it ends.
-        let watchers = std::mem::take(&mut *self.world().watchers.lock());
+        let watchers = self.with_world(|world| std::mem::take(&mut *world.watchers.lock()));
         drop(watchers);
     }
 
@@ -202,8 +202,7 @@ impl Core {
     /// Reports how the run ended to whoever waits for it.
     pub(super) fn send_outcome(&self, abandoned: bool) {
         let Some(ended) = self.ended.borrow_mut().take() else { return };
-        let world = if abandoned { Some(self.world()) } else { self.forget_world() };
-        let world = world.expect("the run has begun");
+        let (failure, notes) = self.with_world(|world| (world.take_failure(), world.notes.lock().take()));
         let cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
         let threads = self.schedule.borrow().threads_started();
         let outcome = Ended {
@@ -215,8 +214,8 @@ impl Core {
             hash: self.hash.get(),
             trace: std::mem::take(&mut *self.trace.borrow_mut()),
             cpu,
-            failure: world.take_failure(),
-            notes: world.notes.lock().take(),
+            failure,
+            notes,
         };
         // Nobody waits only if the caller of `simulate` is gone with its process.
         let _ = ended.send(outcome);

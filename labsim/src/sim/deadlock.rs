@@ -31,19 +31,22 @@ impl Core {
             return;
         }
         let name = self.current_name();
-        let message =
-            format!("deadlock: thread `{name}` locks again, at {place}, the lock that it took at {taken} and still holds");
+        let message = format!(
+            "deadlock: thread `{name}` locks again, at {place}, the lock that it took at {taken} and still holds"
+        );
         self.fail(FailureKind::Deadlock, message, Some(place));
         self.stop_here(place);
     }
 
     fn describe_threads(&self, headline: &str) -> String {
-        let world = self.world();
         let schedule = self.schedule.borrow();
         let full_name = |slot: u32| {
             let thread = &schedule.slots[slot as usize];
             match thread.life {
-                Some(life) => format!("`{}` of {}", thread.name, world.nodes.lock().name(life.node)),
+                Some(life) => {
+                    let node = self.with_world(|world| world.nodes.lock().name(life.node));
+                    format!("`{}` of {node}", thread.name)
+                }
                 None => format!("`{}`", thread.name),
             }
         };

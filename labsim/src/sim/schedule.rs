@@ -16,10 +16,10 @@ use std::sync::mpsc;
 
 use cpu_time::ThreadTime;
 
+use super::Ended;
 use super::core::{Core, Held, Place, Why};
 use super::fiber::{self, Fiber, Stacks};
 use super::waiters::Waiter;
-use super::Ended;
 use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, FailureKind, Preemption, TraceStep};
 use crate::rand::Stream;

@@ -240,7 +240,11 @@ impl<T> Mutex<T> {
     }
 
     #[track_caller]
-    pub(super) fn relock_simulated(&self, core: &Core, place: &'static Location<'static>) -> parking_lot::MutexGuard<'_, T> {
+    pub(super) fn relock_simulated(
+        &self,
+        core: &Core,
+        place: &'static Location<'static>,
+    ) -> parking_lot::MutexGuard<'_, T> {
         self.lock_simulated(core, place)
     }
 }

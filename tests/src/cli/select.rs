@@ -43,7 +43,8 @@ fn unknown(word: &str, lower: &str) -> String {
     let names = suites::all().map(|test| test.name);
     // A test is meant even if its part was left out of its name.
     let bare = suites::all().map(|test| (test.name, test.name.trim_end_matches(test.part.name).trim_end_matches('_')));
-    let likeness = |candidate: &str| strsim::jaro_winkler(lower, candidate).max(strsim::normalized_levenshtein(lower, candidate));
+    let likeness =
+        |candidate: &str| strsim::jaro_winkler(lower, candidate).max(strsim::normalized_levenshtein(lower, candidate));
     let nearest = parts
         .iter()
         .copied()
@@ -55,7 +56,10 @@ fn unknown(word: &str, lower: &str) -> String {
         Some((alike, name)) if alike >= ALIKE => format!("did you mean {name}? "),
         _ => String::new(),
     };
-    format!("no part or test is called `{word}`; {hint}parts are {}, and `cargo lab list` shows all tests", parts.join(", "))
+    format!(
+        "no part or test is called `{word}`; {hint}parts are {}, and `cargo lab list` shows all tests",
+        parts.join(", ")
+    )
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ impl SeedRange {
     ///
     /// For the greatest number, which no range can end after.
     pub fn only(seed: u64) -> Result<Self, String> {
-        let end = seed.checked_add(1).ok_or_else(|| format!("seed {seed} is too great; seeds go up to {}", seed - 1))?;
+        let end =
+            seed.checked_add(1).ok_or_else(|| format!("seed {seed} is too great; seeds go up to {}", seed - 1))?;
         Ok(Self { first: seed, end })
     }
 
