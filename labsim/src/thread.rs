@@ -104,9 +104,7 @@ pub(crate) fn spawn_in<T: Send + 'static>(
 
 fn start_delay(life: Option<Life>) -> Duration {
     match life {
-        Some(life) => {
-            context::on_world(|world| world.nodes.lock().draw_start_delay(world.seed, life.node))
-        }
+        Some(life) => context::on_world(|world| world.nodes.lock().draw_start_delay(world.seed, life.node)),
         None => Duration::ZERO,
     }
 }

@@ -60,7 +60,7 @@ const SERIAL_OVERFLOW: &str = "more than 4 billion locks in one run";
 pub(crate) struct Core {
     /// Tells simulations of one process apart, so that an object of one that
     /// turns up in another is noticed. Plays no part in what a run does.
-    pub(crate) id: u32,
+    id: Cell<u32>,
     // What every step touches.
     pub(super) now: Cell<u64>,
     pub(super) steps: Cell<u64>,
@@ -99,10 +99,9 @@ pub(crate) struct Core {
 const OUTSIDE: u32 = 1;
 
 impl Core {
-    pub(super) fn new() -> Self {
-        static NEXT_ID: AtomicU32 = AtomicU32::new(OUTSIDE + 1);
+    pub(super) const fn new() -> Self {
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: Cell::new(0),
             now: Cell::new(0),
             steps: Cell::new(0),
             countdown: Cell::new(1),
@@ -114,7 +113,7 @@ impl Core {
             revivals: Cell::new(0),
             stopping: Cell::new(false),
             kills_pending: Cell::new(false),
-            schedule: RefCell::new(Schedule::new(0, 0, 0)),
+            schedule: RefCell::new(Schedule::EMPTY),
             preemption: Cell::new(Preemption::Never),
             time_limit: Cell::new(u64::MAX),
             step_limit: Cell::new(u64::MAX),
@@ -130,6 +129,8 @@ impl Core {
 
     /// Sets the scene: what `config` fixes, and what the seed draws.
     pub(super) fn begin(&self, config: &crate::Config) {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(OUTSIDE + 1);
+        self.id.set(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let mut draws = Stream::new(config.seed, "scene", 0, 0);
         // Both are drawn in any case, so that fixing one does not move the other.
         let drawn = Preemption::ALL[draws.pick(Preemption::ALL.len())];
@@ -142,6 +143,12 @@ impl Core {
         *self.schedule.borrow_mut() = Schedule::new(config.seed, config.stack_bytes, config.thread_limit);
         *self.world.borrow_mut() = Some(World::new(config.seed));
         self.draw_countdown();
+    }
+
+    /// Lets go of all that a run owns, when it is over.
+    pub(super) fn forget(&self) {
+        *self.schedule.borrow_mut() = Schedule::EMPTY;
+        *self.world.borrow_mut() = None;
     }
 
     /// Runs `f` on the tables of this world. They stay borrowed meanwhile, which
@@ -215,7 +222,7 @@ impl Core {
     /// The scheduler's choice of one in `n`.
     #[inline]
     pub(crate) fn pick(&self, n: usize) -> usize {
-        let picked = self.schedule.borrow_mut().draws.pick(n);
+        let picked = self.schedule.borrow_mut().pick(n);
         self.mix(picked as u64);
         picked
     }
@@ -248,6 +255,9 @@ impl Core {
         let mut schedule = self.schedule.borrow_mut();
         let held = schedule.held(self.current.get());
         // Nearly always the last one taken.
+        if let Some(last) = held.pop_if(|last| last.serial == serial) {
+            return last.place;
+        }
         let at = held.iter().rposition(|held| held.serial == serial);
         held.remove(at.expect("a guard is dropped by the thread that took the lock")).place
     }
@@ -337,7 +347,7 @@ impl Home {
     #[track_caller]
     pub(crate) fn in_simulation(&self, core: &Core) -> u32 {
         let bound = self.bound.load(Ordering::Relaxed);
-        if (bound >> 32) as u32 == core.id { bound as u32 } else { self.bind(core, bound) }
+        if (bound >> 32) as u32 == core.id.get() { bound as u32 } else { self.bind(core, bound) }
     }
 
     #[cold]
@@ -347,7 +357,7 @@ impl Home {
             foreign(bound, "a simulation");
         }
         let serial = core.new_serial();
-        self.bound.store((u64::from(core.id) << 32) | u64::from(serial), Ordering::Relaxed);
+        self.bound.store((u64::from(core.id.get()) << 32) | u64::from(serial), Ordering::Relaxed);
         serial
     }
 

@@ -103,7 +103,7 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    pub(super) fn new(bytes: usize) -> Self {
+    pub(super) const fn new(bytes: usize) -> Self {
         Self { bytes, free: Vec::new() }
     }
 
@@ -142,6 +142,9 @@ impl Stacks {
 
 impl Drop for Stacks {
     fn drop(&mut self) {
+        if self.free.is_empty() {
+            return;
+        }
         let mut pool = POOL.lock();
         let room = POOL_LIMIT.saturating_sub(pool.len()).min(self.free.len());
         pool.extend(self.free.drain(..room).map(|stack| (self.bytes, stack)));

@@ -96,22 +96,32 @@ pub(super) struct Schedule {
     threads_made: u32,
     thread_limit: usize,
     stacks: Stacks,
-    pub(super) draws: Stream,
+    draws: Option<Stream>,
 }
 
 impl Schedule {
+    /// Before and after a run.
+    pub(super) const EMPTY: Self = Self {
+        slots: Vec::new(),
+        free: Vec::new(),
+        ready: Vec::new(),
+        timers: BinaryHeap::new(),
+        timers_made: 0,
+        threads_made: 0,
+        thread_limit: 0,
+        stacks: Stacks::new(0),
+        draws: None,
+    };
+
     pub(super) fn new(seed: u64, stack_bytes: usize, thread_limit: usize) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            ready: Vec::new(),
-            timers: BinaryHeap::new(),
-            timers_made: 0,
-            threads_made: 0,
-            thread_limit,
-            stacks: Stacks::new(stack_bytes),
-            draws: Stream::new(seed, "schedule", 0, 0),
-        }
+        let draws = Some(Stream::new(seed, "schedule", 0, 0));
+        Self { thread_limit, stacks: Stacks::new(stack_bytes), draws, ..Self::EMPTY }
+    }
+
+    /// The scheduler's choice of one in `n`.
+    #[inline]
+    pub(super) fn pick(&mut self, n: usize) -> usize {
+        self.draws.as_mut().expect("the run has begun").pick(n)
     }
 
     pub(super) fn name(&self, slot: u32) -> Cow<'static, str> {
@@ -208,6 +218,7 @@ impl Core {
         self.tear_down();
         context::set_mode(Mode::Outside);
         self.send_outcome(false);
+        self.forget();
     }
 
     /// Chooses who runs next. Moves the clock if it must; `None` ends the run.
@@ -222,7 +233,7 @@ impl Core {
             let mut schedule = self.schedule.borrow_mut();
             let count = schedule.ready.len();
             if count > 0 {
-                let at = if count == 1 { 0 } else { schedule.draws.pick(count) };
+                let at = if count == 1 { 0 } else { schedule.pick(count) };
                 return Some(schedule.ready.swap_remove(at));
             }
             match schedule.next_due() {
