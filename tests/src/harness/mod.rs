@@ -33,6 +33,13 @@ const LEADER_POLLS: u32 = 10;
 const LEADER_POLL_MS: u64 = 450;
 const LEADER_POLL_MS_MORE: u64 = 100;
 
+/// How late a new thread may start, in microseconds: drawn for each run.
+///
+/// On a machine that is busy a thread starts when it starts. Where all start at
+/// once, a vote is won before the next server's timer fires, and a Raft whose
+/// timeouts are all the same looks fine.
+const THREAD_START_US: [u64; 5] = [0, 0, 200, 1000, 5000];
+
 /// What a run leaves behind for whoever started it, also if it failed.
 #[derive(Clone, Debug, Default)]
 pub struct Trail {
@@ -71,7 +78,13 @@ impl Lab {
         network.set_reliable(reliable);
         *trail.traffic.lock() = network.traffic();
         let seed = labsim::seed().expect("a lab is set up in a world");
-        let server = |id| Server { node: Node::new(format!("S{id}")), raft: None, connected: true };
+        let mut weather = Stream::new(seed, "weather", 0, 0);
+        let start_us = THREAD_START_US[weather.below(THREAD_START_US.len() as u64) as usize];
+        let server = |id| {
+            let node = Node::new(format!("S{id}"));
+            node.set_start_delay(Duration::ZERO..Duration::from_micros(start_us));
+            Server { node, raft: None, connected: true }
+        };
         let servers = (0..count).map(server).collect();
         let mut lab = Self { network, servers, draws: Stream::new(seed, "harness", 0, 0), trail };
         for server in 0..count {
