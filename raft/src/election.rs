@@ -14,8 +14,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use labsim::thread;
 use labsim::time::Instant;
+use labsim::{note, thread};
 
 use crate::message::{RequestVoteArgs, RequestVoteReply, ServerId};
 use crate::peer::Raft;
@@ -101,6 +101,7 @@ impl State {
         self.unsaved = true;
         self.role = Role::Candidate { votes: BTreeSet::from([self.me]) };
         self.reset_election_deadline();
+        note!("election", "{} stands in term {}", self.me, self.current_term);
         if self.is_quorum(1) {
             self.become_leader(); // Alone, it is a majority by itself.
         }
@@ -126,6 +127,7 @@ impl State {
             // A candidate or leader has voted for itself, so a vote that is
             // free to give, or given to somebody else before, is a follower's.
             self.unsaved |= self.voted_for.is_none();
+            note!("election", "{} votes for {} in term {}", self.me, args.candidate, self.current_term);
             self.voted_for = Some(args.candidate);
             self.reset_election_deadline(); // Followers.2: a vote was granted.
         }
@@ -154,6 +156,7 @@ impl State {
 
     /// Takes office. Whoever holds it sends heartbeats at once (`replication.rs`).
     fn become_leader(&mut self) {
+        note!("election", "{} leads term {}", self.me, self.current_term);
         self.role = Role::Leader;
         self.election_deadline = None;
     }

@@ -9,8 +9,8 @@
 
 use std::collections::BTreeSet;
 
-use labsim::rand;
 use labsim::time::Instant;
+use labsim::{note, rand};
 
 use crate::log::Log;
 use crate::message::{ServerId, Term};
@@ -125,6 +125,9 @@ impl State {
     pub(crate) fn observe_term(&mut self, term: Term) {
         // AllServers.2: a higher term makes a follower, whatever it was.
         if term > self.current_term {
+            if self.is_leader() {
+                note!("election", "{} gives up term {}: it heard of term {term}", self.me, self.current_term);
+            }
             self.current_term = term;
             self.voted_for = None;
             self.unsaved = true;

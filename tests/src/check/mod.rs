@@ -1,7 +1,23 @@
 //! What a broken promise is: its kind, its id, and its words.
 //!
-//! The ids are those of the README's table of rules. Comments in the code,
-//! reports and JSON use these and no others.
+//! Comments in the code, reports and JSON name promises and rules by these ids
+//! and no others. Figure 2 numbers only its receivers' rules; its bullets for
+//! servers are counted here from the top.
+//!
+//! | id | says |
+//! |---|---|
+//! | `AppendEntries.1` to `.5` | the receiver's rules: a term that is over; no entry at prev; a conflict goes, with all after it; new ones are appended; commit up to the last new one |
+//! | `RequestVote.1`, `.2` | the receiver's rules: a term that is over; one vote, for an up-to-date log |
+//! | `AllServers.1`, `.2` | what is committed is applied; a higher term makes a follower |
+//! | `Followers.1`, `.2` | answer; stand if neither a leader was heard nor a vote given for an election timeout |
+//! | `Candidates.1` to `.4` | stand: term, own vote, timer, requests; a majority leads; a leader of the term is followed; the timer starts anew |
+//! | `Leaders.1` to `.4` | heartbeats; commands are appended; entries are sent from next index; commit by majority in the own term |
+//! | `Persistent` | term, vote and log are on disk before anyone can rely on them |
+//! | `StaleReply` | an answer counts in the term, role and question it was asked in |
+//! | `Figure3.ElectionSafety` | at most one leader in a term; the other four properties of Figure 3 by their names |
+//! | `OneVotePerTerm` | one vote for a server and term, restarts included |
+//! | `LockHeld`, `Deadlock` | a lock held where the thread waits for others; nobody can run |
+//! | `NoLeader` | nobody is elected, though a majority is up and connected |
 //!
 //! Boundary: names. Who finds a breach is in `watch`, `harness` and labsim.
 

@@ -2,7 +2,7 @@
 //!
 //! Boundary: what is run, what is shown, and the exit code. Running is in `run`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 
 use super::record::{self, Asked, Record};
 use super::select::select;
 use crate::report::{self, Card};
-use crate::run::{Job, Mode, RunResult, SeedRange, parse_seed, sweep};
-use crate::suites::LabTest;
+use crate::run::{Job, Jobs, Mode, RunResult, SeedRange, parse_seed, sweep};
+use crate::suites;
 
 /// The seeds of a graded run.
 const SEEDS: SeedRange = SeedRange { first: 0, end: 20 };
@@ -23,7 +24,7 @@ const SEEDS: SeedRange = SeedRange { first: 0, end: 20 };
 const REAL_SEEDS: SeedRange = SeedRange { first: 0, end: 1 };
 /// Up to so many runs, each one is announced where no bar can show it; of more,
 /// one in a hundred.
-const ANNOUNCED_MAX: usize = 1000;
+const ANNOUNCED_MAX: u64 = 1000;
 /// A command that is done sooner shows no bar.
 const BAR_AFTER: Duration = Duration::from_secs(1);
 
@@ -63,7 +64,9 @@ pub(super) struct Run {
 struct Plan {
     asked: Asked,
     mode: Mode,
-    jobs: Vec<Job>,
+    jobs: Jobs,
+    /// Runs of an interrupted sweep that need not be made again.
+    earlier: u64,
     /// The record of the last run is added to, not begun anew.
     go_on: bool,
 }
@@ -99,7 +102,7 @@ impl Run {
             seeds: seeds.to_string(),
             mode: mode_name(mode).to_owned(),
         };
-        Ok(Plan { asked, mode, jobs: jobs(&tests, seeds), go_on: false })
+        Ok(Plan { asked, mode, jobs: Jobs::All { tests, seeds }, earlier: 0, go_on: false })
     }
 
     /// The rest of the last run, or what failed in it.
@@ -114,26 +117,31 @@ impl Run {
         let seeds: SeedRange = last.asked.seeds.parse()?;
         let modes = [Mode::Simulated, Mode::Twice, Mode::Real];
         let mode = modes.into_iter().find(|mode| mode_name(*mode) == last.asked.mode).unwrap_or(Mode::Simulated);
-        let mut jobs = jobs(&tests, seeds);
-        jobs.retain(|job| match last.passed.get(&(job.test.name.to_owned(), job.seed)) {
+        let wanted = |job: &Job| match last.passed.get(&(job.test.name.to_owned(), job.seed)) {
             None => self.resume,
             Some(passed) => self.failed && !passed,
-        });
+        };
+        let jobs = Jobs::These(Jobs::All { tests, seeds }.iter().filter(wanted).collect());
+        let earlier = if self.resume { last.passed.len() as u64 } else { 0 };
         let asked = Asked { fingerprint: record::fingerprint(), ..last.asked };
-        Ok(Plan { asked, mode, jobs, go_on: self.resume })
+        Ok(Plan { asked, mode, jobs, earlier, go_on: self.resume })
     }
 
     fn carry_out(&self, plan: &Plan, workers: usize) -> ExitCode {
         let begun = Instant::now();
-        let bar = progress_bar(plan.jobs.len() as u64);
+        let bar = progress_bar(plan.jobs.len());
         let mut record = Record::begin(&plan.asked, plan.go_on);
         let mut card = Card::default();
         let mut first_red: BTreeMap<&str, RunResult> = BTreeMap::new();
         let announce_all = plan.jobs.len() <= ANNOUNCED_MAX;
 
+        // What each worker is at: a sweep that is killed has it on the screen.
+        let at_work = Mutex::new(HashMap::new());
         let begins = |job: Job| {
             if !bar.is_hidden() {
-                bar.set_message(format!("{} --seed {}", job.test.name, job.seed));
+                let mut at_work = at_work.lock();
+                at_work.insert(std::thread::current().id(), format!("{} --seed {}", job.test.name, job.seed));
+                bar.set_message(at_work.values().cloned().collect::<Vec<_>>().join(", "));
             } else if announce_all || job.seed % 100 == 0 {
                 report::announce(job.test.name, job.seed);
             }
@@ -163,19 +171,18 @@ impl Run {
         if self.json {
             record::print(&(report::summary_line(card.total()) + "\n"));
         } else {
-            for result in first_red.values() {
+            let in_order = suites::all().filter_map(|test| first_red.get(test.name));
+            for result in in_order {
                 let (failed, runs) = card.failed_of(result.test.name);
                 record::print(&(report::failure(result, failed, runs) + "\n"));
             }
             record::print(&card.render(begun.elapsed()));
+            if plan.earlier > 0 {
+                record::print(&format!("{} runs that were made before are not in this table\n", plan.earlier));
+            }
         }
         card.worst().map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
     }
-}
-
-/// Every test under every seed, test by test.
-fn jobs(tests: &[&'static LabTest], seeds: SeedRange) -> Vec<Job> {
-    tests.iter().flat_map(|test| seeds.iter().map(move |seed| Job { test, seed })).collect()
 }
 
 fn mode_name(mode: Mode) -> &'static str {

@@ -19,8 +19,10 @@ const MESSAGE_LINES_SHOWN: usize = 18;
 /// Says on standard error, at once, that a run begins. It goes past the capture
 /// of the test runner, so that a run that is killed has said its seed.
 pub fn announce(test: &str, seed: u64) {
-    // Nobody is left to be told if this fails.
-    let _ = writeln!(std::io::stderr(), "run {test} --seed {seed}");
+    // In one piece, since others write there too. Nobody is left to be told if
+    // it fails.
+    let line = format!("run {test} --seed {seed}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// What deserves a word in a run that need not have failed.

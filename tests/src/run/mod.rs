@@ -8,7 +8,7 @@ mod sweep;
 
 pub use self::once::{CausedBy, Mode, RunResult, run_once};
 pub use self::seeds::{SeedRange, parse_seed};
-pub use self::sweep::{Job, sweep};
+pub use self::sweep::{Job, Jobs, sweep};
 
 use crate::report;
 use crate::suites;

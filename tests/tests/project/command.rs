@@ -1,0 +1,133 @@
+//! `cargo lab` as a user meets it: what it prints, and how it exits.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn lab(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lab")).args(arguments).output().expect("the lab command starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("output is text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("output is text")
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+/// Runs, checks that it is all green, and returns the lines of the runs.
+fn green(arguments: &[&str]) -> Vec<Value> {
+    let output = lab(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
+    let mut lines = lines(&output);
+    let summary = lines.pop().expect("there is a summary");
+    assert_eq!(summary["summary"], true);
+    assert_eq!(summary["runs"], lines.len());
+    assert_eq!((&summary["passed"], &summary["failed"]), (&summary["runs"], &Value::from(0)));
+    lines
+}
+
+#[test]
+fn a_wrong_word_is_answered_with_the_nearest_right_one() {
+    let rows: &[(&[&str], &str)] = &[
+        (&["rum"], "'run'"),
+        (&["run", "inital"], "did you mean initial_election_2a?"),
+        (&["run", "2z"], "did you mean 2a?"),
+        (&["run", "--sed", "1"], "'--seed'"),
+        (&["run", "--seed", "x"], "write a number such as 17"),
+        (&["run", "--seed", "99999999999999999999"], "too great"),
+        (&["run", "--seeds", "9..3"], "write 3..9"),
+        (&["run", "--seeds", "0"], "write 0..1"),
+        (&["run", "--seeds", "1..=4"], "`..=` is not read"),
+        (&["run", "--seed", "1", "--seeds", "2"], "cannot be used with"),
+        (&["run", "--jobs", "0"], "0 is not in 1.."),
+        (&["run", "--real", "--check-determinism"], "cannot be used with"),
+        (&[], "Usage"),
+    ];
+    for (arguments, part) in rows {
+        let output = lab(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(part), "{arguments:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{arguments:?} printed: {}", stdout(&output));
+    }
+}
+
+#[test]
+fn help_is_no_error() {
+    for arguments in [&["--help"][..], &["run", "--help"], &["list", "--help"], &["help", "run"]] {
+        let output = lab(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(stdout(&output).contains("Usage"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_list_has_every_test_with_its_points() {
+    let listed = lines(&lab(&["list", "--json"]));
+    let names: Vec<_> = listed.iter().map(|line| line["test"].as_str().expect("a name").to_owned()).collect();
+    let registry: Vec<_> = tests::suites::all().map(|test| test.name).collect();
+    assert_eq!(names, registry);
+    let points: u64 = listed.iter().map(|line| line["points"].as_u64().expect("points")).sum();
+    assert_eq!(points, 20);
+    assert!(listed.iter().all(|line| line["part"] == "2a" && line["title"].is_string()));
+}
+
+#[test]
+fn a_run_has_every_field() {
+    let runs = green(&["run", "initial_election_2a", "--seed", "0x11", "--json"]);
+    let run = &runs[0];
+    assert_eq!((&run["test"], &run["part"], &run["seed"]), (&"initial_election_2a".into(), &"2a".into(), &"17".into()));
+    assert_eq!(
+        (&run["verdict"], &run["kind"], &run["rule"], &run["message"]),
+        (&"pass".into(), &Value::Null, &Value::Null, &Value::Null)
+    );
+    for field in ["virtual_us", "wall_us", "cpu_us", "steps", "rpcs", "bytes"] {
+        assert!(run[field].as_u64().is_some_and(|number| number > 0), "{field}: {}", run[field]);
+    }
+    assert_eq!(run["hash"].as_str().map(str::len), Some(16));
+}
+
+/// The heart of the matter: a seed is a run, however it is run.
+#[test]
+fn a_seed_has_one_hash_whoever_runs_it() {
+    let hashes = |runs: Vec<Value>| -> Vec<String> {
+        runs.iter().map(|run| format!("{} {} {} {}", run["test"], run["seed"], run["hash"], run["steps"])).collect()
+    };
+    let alone = hashes(green(&["run", "2a", "--seeds", "10..16", "--jobs", "1", "--json"]));
+    let together = hashes(green(&["run", "2a", "--seeds", "10..16", "--jobs", "4", "--json"]));
+    assert_eq!(alone, together);
+    let checked = hashes(green(&["run", "2a", "--seeds", "10..16", "--check-determinism", "--json"]));
+    assert_eq!(alone, checked);
+
+    let test = tests::suites::find("reelection_2a").expect("it is in the registry");
+    let here = tests::run::run_once(test, 12, tests::run::Mode::Simulated);
+    assert!(alone.iter().any(|line| line.contains(&format!("{:016x}", here.hash))), "seed 12 in this process");
+
+    let distinct: BTreeSet<_> = alone.iter().collect();
+    assert_eq!(distinct.len(), alone.len());
+}
+
+#[test]
+fn each_run_is_announced_before_it_begins() {
+    let output = lab(&["run", "reelection", "--seeds", "5..7"]);
+    for seed in [5, 6] {
+        assert!(stderr(&output).contains(&format!("run reelection_2a --seed {seed}")), "{}", stderr(&output));
+    }
+    let card = stdout(&output);
+    assert!(card.contains("7.0/7") && card.contains("2/2") && card.contains("total"), "{card}");
+}
+
+#[test]
+fn a_complete_run_has_nothing_to_resume() {
+    // The record is the workspace's: this test and the others share it, so only
+    // what holds of any green record is asserted.
+    let output = lab(&["run", "--failed"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("nothing failed"), "{}", stdout(&output));
+}
