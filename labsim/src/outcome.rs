@@ -105,7 +105,7 @@ pub struct Outcome<T> {
     /// CPU time of the simulation's OS thread, set-up and tear-down included;
     /// in a real world, of the whole process meanwhile.
     pub cpu: Duration,
-    /// The last notes (see [`note!`](crate::note)).
+    /// The last notes (see [`note!`](crate::note!)).
     pub notes: Vec<Note>,
     /// What each step did, if [`Config::trace`] asked for it.
     pub trace: Vec<TraceStep>,

@@ -142,7 +142,7 @@ impl Run {
                 let mut at_work = at_work.lock();
                 at_work.insert(std::thread::current().id(), format!("{} --seed {}", job.test.name, job.seed));
                 bar.set_message(at_work.values().cloned().collect::<Vec<_>>().join(", "));
-            } else if announce_all || job.seed % 100 == 0 {
+            } else if announce_all || job.seed.is_multiple_of(100) {
                 report::announce(job.test.name, job.seed);
             }
         };
