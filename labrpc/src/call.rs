@@ -30,6 +30,9 @@ use crate::network::{Server, Shared};
 const CUT_MS: u64 = 100;
 /// The same with long delays.
 const CUT_LONG_MS: u64 = 7000;
+/// A call whose request or reply a link has lost fails within so many
+/// milliseconds.
+const LOSS_MS: u64 = 100;
 /// An unreliable network delays a request by less than this many milliseconds.
 const REQUEST_DELAY_MS: u64 = 27;
 /// The probability that an unreliable network loses a request; and a reply.
@@ -136,20 +139,11 @@ impl ClientEnd {
         // 2. A cut link, or no server. The caller learns only that it took long.
         let server = network.server(self.to).filter(|server| server.is_alive());
         let fate = links::send(self.from, self.to);
-        let Some(server) = server.filter(|_| fate != Fate::Cut) else {
-            let long = network.long_delays.load(Ordering::Relaxed);
-            let wait_ms = self.stream().below(if long { CUT_LONG_MS } else { CUT_MS });
-            return Err(GaveUp::LostAfter(Duration::from_millis(wait_ms)));
-        };
-        if server.service.find(method).is_none() {
-            return Err(GaveUp::Refused);
-        }
+        let Some(server) = server.filter(|_| fate != Fate::Cut) else { return self.lost_after_cut(&network) };
 
         // 3. The way there.
         let chances = self.draw_chances(&network);
-        let Fate::Arrives { after, again_after } = fate else {
-            return Err(GaveUp::LostAfter(chances.request_delay));
-        };
+        let Fate::Arrives { after, again_after } = fate else { return self.lost_after_loss() };
         if chances.request_lost {
             return Err(GaveUp::LostAfter(chances.request_delay));
         }
@@ -167,27 +161,34 @@ impl ClientEnd {
         }
 
         // 5. Wait, and look now and then whether that still makes sense.
-        let mut reply = None;
-        let mut next_check = Instant::now() + DEADNESS_CHECK;
-        while reply.is_none() && self.can_be_answered(&server) {
+        let mut next_check = Instant::now() + chances.request_delay + DEADNESS_CHECK;
+        let reply = loop {
             match reply_rx.recv_deadline(next_check) {
-                Ok(bytes) => reply = Some(bytes),
-                Err(RecvTimeoutError::Timeout) => next_check += DEADNESS_CHECK,
+                Ok(reply) => break reply,
+                Err(RecvTimeoutError::Timeout) => {}
                 // The handler died with its server. That shows at the next look,
-                // or the one after, as it would if the handler were still at it.
-                Err(RecvTimeoutError::Disconnected) => {
-                    thread::sleep_until(next_check);
-                    next_check += DEADNESS_CHECK;
-                }
+                // as it would if the handler were still at it.
+                Err(RecvTimeoutError::Disconnected) => thread::sleep_until(next_check),
             }
+            next_check += DEADNESS_CHECK;
+            if !network.still_serves(&server) || !self.is_joined() {
+                return lost;
+            }
+        };
+        if !network.still_serves(&server) || !links::is_up(self.from, self.to) {
+            return lost;
         }
-        let Some(reply) = reply.filter(|_| self.can_be_answered(&server)) else { return lost };
+        if !links::is_up(self.to, self.from) {
+            // Cut on the way back only, which the course's network never is. The
+            // caller can't tell it from any other cut.
+            return self.lost_after_cut(&network);
+        }
 
         // 6. and 7. The way back.
         if chances.reply_lost {
             return lost;
         }
-        let Fate::Arrives { after, .. } = links::send(self.to, self.from) else { return lost };
+        let Fate::Arrives { after, .. } = links::send(self.to, self.from) else { return self.lost_after_loss() };
         let delay = chances.reply_delay + after;
         if !delay.is_zero() {
             thread::sleep(delay);
@@ -197,13 +198,28 @@ impl ClientEnd {
         }
 
         // 8. Counted as it arrives.
+        let reply = reply.ok_or(GaveUp::Refused)?;
         network.traffic.count_bytes(reply.len());
         Ok(reply)
     }
 
-    /// The server was not replaced and no link was cut.
-    fn can_be_answered(&self, server: &Server) -> bool {
-        server.is_alive() && Shared::is_joined(self.from, self.to)
+    /// A call between the two could come through both ways.
+    fn is_joined(&self) -> bool {
+        links::is_up(self.from, self.to) && links::is_up(self.to, self.from)
+    }
+
+    /// What a caller learns of a cut link or a dead server: that it took long.
+    fn lost_after_cut(&self, network: &Shared) -> Result<Vec<u8>, GaveUp> {
+        let long = network.long_delays.load(Ordering::Relaxed);
+        let wait_ms = self.stream().below(if long { CUT_LONG_MS } else { CUT_MS });
+        Err(GaveUp::LostAfter(Duration::from_millis(wait_ms)))
+    }
+
+    /// What a caller learns of a message that a link has lost. The course's
+    /// links lose nothing, so this time is ours; were it none, a caller that
+    /// asks again at once would flood the network.
+    fn lost_after_loss(&self) -> Result<Vec<u8>, GaveUp> {
+        Err(GaveUp::LostAfter(Duration::from_millis(self.stream().below(LOSS_MS))))
     }
 
     /// Sends a request on a way that takes time. It is part of the network now:
@@ -254,18 +270,19 @@ impl ClientEnd {
 struct Request {
     method: &'static str,
     args: Arc<[u8]>,
-    reply_tx: Sender<Vec<u8>>,
+    /// Takes the reply, or nothing if there is no such method.
+    reply_tx: Sender<Option<Vec<u8>>>,
 }
 
 /// Runs the request's handler on a new thread of the serving node.
 fn hand_over(server: &Arc<Server>, node: Node, delay: Duration, request: Request) {
     let server = Arc::clone(server);
     node.spawn_after(delay, request.method, move || {
-        server.requests.fetch_add(1, Ordering::Relaxed);
-        // A server that restarted since may offer something else.
-        if let Some(reply) = server.service.handle(request.method, &request.args) {
-            // The caller may be gone, or have the reply of a duplicate already.
-            let _ = request.reply_tx.try_send(reply);
-        }
+        let reply = server.service.handler(request.method).map(|handler| {
+            server.requests.fetch_add(1, Ordering::Relaxed);
+            handler(&request.args)
+        });
+        // The caller may be gone, or have the reply of a duplicate already.
+        let _ = request.reply_tx.try_send(reply);
     });
 }

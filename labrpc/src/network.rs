@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use labsim::links;
 use labsim::node::{Node, NodeId};
 use parking_lot::Mutex;
 
@@ -100,7 +99,9 @@ impl Network {
     /// Offers `service` on `node` for as long as its present life lasts, in
     /// place of what it offered before. Its requests are counted from 0.
     ///
-    /// A restarted node serves nobody until it is told to.
+    /// A restarted node serves nobody until it is told to. A handler that needs
+    /// the network should hold ends, not the network itself: the two would keep
+    /// each other from being dropped when the run is over.
     pub fn serve(&self, node: Node, service: Service) {
         let server = Server { node, life: node.life(), service, requests: AtomicU64::new(0) };
         let former = self.shared.servers.lock().insert(node.id(), Arc::new(server));
@@ -155,8 +156,9 @@ impl Shared {
         self.servers.lock().get(&node.id()).map(Arc::clone)
     }
 
-    /// True if a call between the two could come through both ways.
-    pub(crate) fn is_joined(from: Node, to: Node) -> bool {
-        links::is_up(from, to) && links::is_up(to, from)
+    /// True if `server` is still who serves on its node, and its node lives on.
+    pub(crate) fn still_serves(&self, server: &Arc<Server>) -> bool {
+        let is_same = self.servers.lock().get(&server.node.id()).is_some_and(|present| Arc::ptr_eq(present, server));
+        is_same && server.is_alive()
     }
 }

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
 
-type Handler = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+/// A method: the bytes of its arguments to those of its reply.
+pub(crate) type Handler = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
 /// The methods of one server.
 #[derive(Default)]
@@ -38,7 +39,7 @@ impl Service {
         A: DeserializeOwned,
         R: Serialize,
     {
-        assert!(self.find(name).is_none(), "the method {name} is given twice");
+        assert!(self.handler(name).is_none(), "the method {name} is given twice");
         let handler = move |bytes: &[u8]| {
             let args = decode(bytes).unwrap_or_else(|error| {
                 panic!("the arguments of {name} are no {}: {error}", std::any::type_name::<A>())
@@ -49,16 +50,10 @@ impl Service {
         self
     }
 
-    /// The method of that name, as it is spelled here.
-    pub(crate) fn find(&self, name: &str) -> Option<&'static str> {
-        self.methods.iter().map(|(known, _)| *known).find(|known| *known == name)
-    }
-
-    /// Executes a request.
-    pub(crate) fn handle(&self, name: &str, args: &[u8]) -> Option<Vec<u8>> {
+    /// The handler of a method, if there is one.
+    pub(crate) fn handler(&self, name: &str) -> Option<&Handler> {
         // A server has a handful of methods: a search is as quick as a table.
-        let (_, handler) = self.methods.iter().find(|(known, _)| *known == name)?;
-        Some(handler(args))
+        self.methods.iter().find(|(known, _)| *known == name).map(|(_, handler)| handler)
     }
 }
 

@@ -38,6 +38,7 @@ use crate::time::Instant;
 /// });
 /// assert_eq!(outcome.result.unwrap(), 3);
 /// ```
+#[track_caller]
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     match context::mode() {
         Mode::Simulated => simulated(None),
@@ -62,10 +63,13 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     }
 }
 
+#[track_caller]
 fn simulated<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
     let queue = Queue { messages: VecDeque::new(), senders: 1, receivers: 1 };
+    let home = Home::new();
+    sim::with(|core| home.in_simulation(core, Location::caller()));
     let channel = Arc::new(Channel {
-        home: Home::new(),
+        home,
         capacity: capacity.unwrap_or(usize::MAX),
         queue: Mutex::new(queue),
         receivers_waiting: WaitList::new(),
@@ -76,6 +80,17 @@ fn simulated<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
 
 fn real_ends<T>((tx, rx): (crossbeam_channel::Sender<T>, crossbeam_channel::Receiver<T>)) -> (Sender<T>, Receiver<T>) {
     (Sender(SenderKind::Real(tx)), Receiver(ReceiverKind::Real(rx)))
+}
+
+/// The caller's world, for an end that was made outside of simulations.
+#[track_caller]
+fn mode_outside() -> Mode {
+    let mode = context::mode();
+    assert!(
+        mode != Mode::Simulated,
+        "a channel that was made outside of this simulation was used in it; make it inside"
+    );
+    mode
 }
 
 /// The sending end. Clones send into the same channel.
@@ -143,6 +158,9 @@ impl<T> Channel<T> {
 
     /// Takes the oldest message out.
     fn take(&self, core: &Core) -> Result<T, Empty> {
+        if core.is_dying() {
+            return Err(Empty::ForEver); // The dead take nothing from the living.
+        }
         let mut queue = self.queue.lock();
         match queue.messages.pop_front() {
             Some(message) => {
@@ -161,9 +179,9 @@ impl<T> Channel<T> {
         timeout: Option<Duration>,
         place: &'static Location<'static>,
     ) -> Result<(), SendTimeoutError<T>> {
-        sim::with(|core| {
+        sim::inside(place, |core| {
             core.point(place);
-            self.home.in_simulation(core);
+            self.home.in_simulation(core, place);
             let until = timeout.and_then(|timeout| core.deadline(timeout));
             loop {
                 match self.put(core, message) {
@@ -184,9 +202,9 @@ impl<T> Channel<T> {
     }
 
     fn receive(&self, timeout: Option<Duration>, place: &'static Location<'static>) -> Result<T, RecvTimeoutError> {
-        sim::with(|core| {
+        sim::inside(place, |core| {
             core.point(place);
-            self.home.in_simulation(core);
+            self.home.in_simulation(core, place);
             // Whether a message is there already is chance; that the lock is
             // held is not. So this is said in any case.
             core.no_lock_held("receives", place);
@@ -196,9 +214,6 @@ impl<T> Channel<T> {
                     Ok(message) => return Ok(message),
                     Err(Empty::ForEver) => return Err(RecvTimeoutError::Disconnected),
                     Err(Empty::ForNow) => {}
-                }
-                if core.is_muted(place) {
-                    return Err(RecvTimeoutError::Disconnected);
                 }
                 if until.is_some_and(|until| core.now() >= until) {
                     return Err(RecvTimeoutError::Timeout);
@@ -227,7 +242,7 @@ impl<T> Sender<T> {
             SenderKind::Simulated(channel) => {
                 channel.send(message, None, Location::caller()).map_err(|error| SendError(error.into_inner()))
             }
-            SenderKind::Real(tx) => match context::mode() {
+            SenderKind::Real(tx) => match mode_outside() {
                 Mode::Real => {
                     real::check();
                     let cord = real::cord();
@@ -251,9 +266,9 @@ impl<T> Sender<T> {
         match &self.0 {
             SenderKind::Simulated(channel) => {
                 let place = Location::caller();
-                sim::with(|core| {
+                sim::inside(place, |core| {
                     core.point(place);
-                    channel.home.in_simulation(core);
+                    channel.home.in_simulation(core, place);
                     channel.put(core, message).map_err(|unsent| match unsent {
                         Unsent::Full(back) => TrySendError::Full(back),
                         Unsent::Disconnected(back) => TrySendError::Disconnected(back),
@@ -261,6 +276,7 @@ impl<T> Sender<T> {
                 })
             }
             SenderKind::Real(tx) => {
+                mode_outside();
                 real::check();
                 tx.try_send(message)
             }
@@ -276,7 +292,7 @@ impl<T> Sender<T> {
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         match &self.0 {
             SenderKind::Simulated(channel) => channel.send(message, Some(timeout), Location::caller()),
-            SenderKind::Real(tx) => match context::mode() {
+            SenderKind::Real(tx) => match mode_outside() {
                 Mode::Real => {
                     real::check();
                     let cord = real::cord();
@@ -356,7 +372,7 @@ impl<T> Receiver<T> {
     pub fn recv(&self) -> Result<T, RecvError> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.receive(None, Location::caller()).map_err(|_| RecvError),
-            ReceiverKind::Real(rx) => match context::mode() {
+            ReceiverKind::Real(rx) => match mode_outside() {
                 Mode::Real => {
                     real::check();
                     let cord = real::cord();
@@ -380,9 +396,9 @@ impl<T> Receiver<T> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => {
                 let place = Location::caller();
-                sim::with(|core| {
+                sim::inside(place, |core| {
                     core.point(place);
-                    channel.home.in_simulation(core);
+                    channel.home.in_simulation(core, place);
                     channel.take(core).map_err(|empty| match empty {
                         Empty::ForNow => TryRecvError::Empty,
                         Empty::ForEver => TryRecvError::Disconnected,
@@ -390,6 +406,7 @@ impl<T> Receiver<T> {
                 })
             }
             ReceiverKind::Real(rx) => {
+                mode_outside();
                 real::check();
                 rx.try_recv()
             }
@@ -405,7 +422,7 @@ impl<T> Receiver<T> {
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.receive(Some(timeout), Location::caller()),
-            ReceiverKind::Real(rx) => match context::mode() {
+            ReceiverKind::Real(rx) => match mode_outside() {
                 Mode::Real => {
                     real::check();
                     let cord = real::cord();

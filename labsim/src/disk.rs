@@ -132,8 +132,9 @@ impl Disk {
 
     #[track_caller]
     fn write(&self, file: &str, kept: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        let place = Location::caller();
         match context::mode() {
-            Mode::Simulated => sim::with(|core| core.point(Location::caller())),
+            Mode::Simulated => sim::with(|core| core.point(place)),
             Mode::Real => real::check(),
             Mode::Outside => {}
         }

@@ -103,6 +103,9 @@ pub fn get(from: Node, to: Node) -> Link {
 /// ```
 #[track_caller]
 pub fn change(from: Node, to: Node, change: impl FnOnce(&mut Link)) {
+    if context::is_dying() {
+        return; // The dead change nothing for others.
+    }
     // On a copy: no table is locked while somebody else's code runs.
     let mut link = get(from, to);
     change(&mut link);
@@ -128,16 +131,20 @@ pub fn send(from: Node, to: Node) -> Fate {
     context::on_world(|world| world.links.send(world.seed, from.id(), to.id()))
 }
 
-/// True if a message that left now would not be cut off.
+/// True if a message that left now would not be cut off. No cut parts a node
+/// from itself.
 #[track_caller]
 pub fn is_up(from: Node, to: Node) -> bool {
-    context::on_world(|world| world.links.look(from.id(), to.id(), |link| link.up))
+    from == to || context::on_world(|world| world.links.look(from.id(), to.id(), |link| link.up))
 }
 
 /// True if the link takes no time and holds nothing back at present: what it
 /// carries, it carries at once.
 #[track_caller]
 pub fn is_instant(from: Node, to: Node) -> bool {
+    if from == to {
+        return true;
+    }
     context::on_world(|world| {
         world.links.look(from.id(), to.id(), |link| {
             !link.held && link.delay.is_empty() && link.reorder <= 0.0 && link.duplicate <= 0.0

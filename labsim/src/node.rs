@@ -132,6 +132,9 @@ impl Node {
     /// Slow starts bring to light what relies on threads starting in order.
     #[track_caller]
     pub fn set_start_delay(self, range: Range<Duration>) {
+        if context::is_dying() {
+            return;
+        }
         context::on_world(|world| world.nodes.lock().get_mut(self.id).start_delay = range);
     }
 
@@ -164,6 +167,9 @@ impl Node {
     /// If the node is up: crash it first.
     #[track_caller]
     pub fn restart(self) {
+        if context::is_dying() {
+            return; // The dead wake nobody.
+        }
         let was_up = context::on_world(|world| world.nodes.lock().get_mut(self.id).begin_life());
         assert!(!was_up, "{self} is restarted while it is up; crash it first");
     }

@@ -136,7 +136,7 @@ impl<T> JoinHandle<T> {
         let place = Location::caller();
         let slot = match self.inner {
             Inner::Simulated(key, slot) => {
-                sim::with(|core| {
+                sim::inside(place, |core| {
                     core.point(place);
                     if !core.is_muted(place) {
                         core.join(key, place);
@@ -156,9 +156,10 @@ impl<T> JoinHandle<T> {
     }
 
     /// True once the thread has ended, in whichever way.
+    #[track_caller]
     pub fn is_finished(&self) -> bool {
         match &self.inner {
-            Inner::Simulated(key, _) => sim::with(|core| core.is_finished(*key)),
+            Inner::Simulated(key, _) => sim::inside(Location::caller(), |core| core.is_finished(*key)),
             Inner::Real(ended, _) => ended.is_over(),
             Inner::Outside(handle) => handle.is_finished(),
             Inner::Never(_) => true,
@@ -207,7 +208,7 @@ impl Thread {
     pub fn unpark(&self) {
         let place = Location::caller();
         match &self.handle {
-            Handle::Simulated(key) => sim::with(|core| {
+            Handle::Simulated(key) => sim::inside(place, |core| {
                 if !core.is_muted(place) {
                     core.unpark(*key);
                     core.point(place);

@@ -99,10 +99,17 @@ impl Watch {
 ///
 /// The outcome carries `message`, and `payload` for a caller who knows its type.
 /// Only the first failure of a run counts. Does not return, unless the calling
-/// thread is unwinding already, or is an OS thread outside of any world.
+/// thread is unwinding already.
+///
+/// # Panics
+///
+/// Outside of a world.
 #[track_caller]
 pub fn fail(message: impl Into<String>, payload: impl Any + Send) {
     let place = std::panic::Location::caller();
+    if context::is_dying() {
+        return; // What a dying thread says in a destructor is not of this run.
+    }
     let failure = Failure {
         kind: FailureKind::Raised,
         message: message.into(),

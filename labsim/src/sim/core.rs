@@ -60,7 +60,7 @@ const SERIAL_OVERFLOW: &str = "more than 4 billion locks in one run";
 pub(crate) struct Core {
     /// Tells simulations of one process apart, so that an object of one that
     /// turns up in another is noticed. Plays no part in what a run does.
-    id: Cell<u32>,
+    pub(super) id: Cell<u32>,
     // What every step touches.
     pub(super) now: Cell<u64>,
     pub(super) steps: Cell<u64>,
@@ -342,19 +342,17 @@ impl Home {
         Self { bound: AtomicU64::new(0) }
     }
 
-    /// The object's serial number in `core`.
+    /// The object's serial number in `core`, whose thread uses it at `place`.
     #[inline]
-    #[track_caller]
-    pub(crate) fn in_simulation(&self, core: &Core) -> u32 {
+    pub(crate) fn in_simulation(&self, core: &Core, place: Place) -> u32 {
         let bound = self.bound.load(Ordering::Relaxed);
-        if (bound >> 32) as u32 == core.id.get() { bound as u32 } else { self.bind(core, bound) }
+        if (bound >> 32) as u32 == core.id.get() { bound as u32 } else { self.bind(core, bound, place) }
     }
 
     #[cold]
-    #[track_caller]
-    fn bind(&self, core: &Core, bound: u64) -> u32 {
+    fn bind(&self, core: &Core, bound: u64, place: Place) -> u32 {
         if bound != 0 {
-            foreign(bound, "a simulation");
+            foreign(bound, "a simulation", place);
         }
         let serial = core.new_serial();
         self.bound.store((u64::from(core.id.get()) << 32) | u64::from(serial), Ordering::Relaxed);
@@ -375,15 +373,17 @@ impl Home {
     #[track_caller]
     fn bind_outside(&self, bound: u64) {
         if bound != 0 {
-            foreign(bound, "OS threads");
+            foreign(bound, "OS threads", Location::caller());
         }
         self.bound.store(u64::from(OUTSIDE) << 32, Ordering::Relaxed);
     }
 }
 
 #[cold]
-#[track_caller]
-fn foreign(bound: u64, here: &str) -> ! {
+fn foreign(bound: u64, here: &str, place: Place) -> ! {
     let owner = if bound >> 32 == u64::from(OUTSIDE) { "OS threads" } else { "another simulation" };
-    panic!("an object that belongs to {owner} was used by {here}; make it where it is used, not in a static")
+    panic!(
+        "an object that belongs to {owner} was used by {here}, at {place}; \
+         make it where it is used, not in a static"
+    )
 }

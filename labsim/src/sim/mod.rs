@@ -34,7 +34,7 @@ mod fiber;
 mod schedule;
 mod waiters;
 
-pub(crate) use self::core::{Core, Home, Why};
+pub(crate) use self::core::{Core, Home, Place, Why};
 pub(crate) use self::crash::Dying;
 pub(crate) use self::schedule::{NewThread, ThreadKey};
 pub(crate) use self::waiters::{WaitList, Waiter};
@@ -52,6 +52,19 @@ thread_local! {
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&Core) -> R) -> R {
     CORE.with(|core| f(core))
+}
+
+/// As [`with`], for objects that remember that they belong to a simulation.
+///
+/// # Panics
+///
+/// If the calling thread is in none.
+#[inline]
+pub(crate) fn inside<R>(place: Place, f: impl FnOnce(&Core) -> R) -> R {
+    if context::mode() != Mode::Simulated {
+        panic!("an object that belongs to a simulation was used outside of it, at {place}");
+    }
+    with(f)
 }
 
 /// What a simulation sends to whoever started it.

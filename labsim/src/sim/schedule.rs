@@ -27,8 +27,9 @@ use crate::rand::Stream;
 /// Names a thread for as long as anybody holds a handle to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ThreadKey {
+    simulation: u32,
     slot: u32,
-    pub(crate) serial: u32,
+    serial: u32,
 }
 
 /// What `Core::spawn` is told besides the body.
@@ -375,7 +376,7 @@ impl Core {
             let due = schedule.set_timer(now.saturating_add(new.delay_nanos), waiter);
             self.next_due.set(due);
         }
-        Some(ThreadKey { slot, serial })
+        Some(ThreadKey { simulation: self.id.get(), slot, serial })
     }
 
     /// The end of `point`: it is time for a timer, or for another thread.
@@ -510,8 +511,14 @@ impl Core {
 
     // Joining and parking.
 
+    /// Panics if the thread is one of another simulation.
+    fn own(&self, key: ThreadKey) {
+        assert!(key.simulation == self.id.get(), "a thread of another simulation was joined or unparked in this one");
+    }
+
     /// Waits for a thread to end.
     pub(crate) fn join(&self, key: ThreadKey, place: Place) {
+        self.own(key);
         loop {
             let waiter = self.next_wait();
             {
@@ -527,6 +534,7 @@ impl Core {
     }
 
     pub(crate) fn is_finished(&self, key: ThreadKey) -> bool {
+        self.own(key);
         let schedule = self.schedule.borrow();
         let thread = &schedule.slots[key.slot as usize];
         thread.serial != key.serial || thread.status == Status::Free
@@ -534,7 +542,7 @@ impl Core {
 
     pub(crate) fn current_key(&self) -> ThreadKey {
         let slot = self.current.get();
-        ThreadKey { slot, serial: self.schedule.borrow().slots[slot as usize].serial }
+        ThreadKey { simulation: self.id.get(), slot, serial: self.schedule.borrow().slots[slot as usize].serial }
     }
 
     /// Waits for the thread's parking token and takes it.
@@ -553,6 +561,7 @@ impl Core {
 
     /// Gives a thread its parking token, and wakes it if it waits for it.
     pub(crate) fn unpark(&self, key: ThreadKey) {
+        self.own(key);
         let mut schedule = self.schedule.borrow_mut();
         let thread = &mut schedule.slots[key.slot as usize];
         if thread.serial != key.serial {

@@ -147,7 +147,7 @@ impl Condvar {
             if core.is_muted(place) {
                 return false;
             }
-            self.home.in_simulation(core);
+            self.home.in_simulation(core, place);
             let woken = self.waiters.wake_one(core);
             core.point(place);
             woken
@@ -166,7 +166,7 @@ impl Condvar {
             if core.is_muted(place) {
                 return 0;
             }
-            self.home.in_simulation(core);
+            self.home.in_simulation(core, place);
             let woken = self.waiters.wake_all(core);
             core.point(place);
             woken
@@ -208,7 +208,7 @@ impl Condvar {
         place: &'static Location<'static>,
     ) -> bool {
         sim::with(|core| {
-            self.home.in_simulation(core);
+            self.home.in_simulation(core, place);
             if core.is_muted(place) && timeout.is_some() {
                 return true; // A destructor of the dead waits for nobody.
             }

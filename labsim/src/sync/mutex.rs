@@ -98,7 +98,7 @@ impl<T> Mutex<T> {
                 let place = Location::caller();
                 sim::with(|core| {
                     core.point(place);
-                    let serial = self.home.in_simulation(core);
+                    let serial = self.home.in_simulation(core, place);
                     let data = self.data.try_lock();
                     if data.is_some() {
                         core.lock_taken(serial, place);
@@ -144,8 +144,9 @@ impl<T> Mutex<T> {
     /// True if somebody holds the lock at this moment.
     #[track_caller]
     pub fn is_locked(&self) -> bool {
+        let place = Location::caller();
         if context::mode() == Mode::Simulated {
-            sim::with(|core| core.point(Location::caller()));
+            sim::with(|core| core.point(place));
         }
         self.data.is_locked()
     }
@@ -164,7 +165,7 @@ impl<T> Mutex<T> {
     #[inline]
     #[track_caller]
     fn lock_simulated(&self, core: &Core, place: &'static Location<'static>) -> parking_lot::MutexGuard<'_, T> {
-        let serial = self.home.in_simulation(core);
+        let serial = self.home.in_simulation(core, place);
         loop {
             if let Some(data) = self.data.try_lock() {
                 core.lock_taken(serial, place);
@@ -180,7 +181,7 @@ impl<T> Mutex<T> {
         place: &'static Location<'static>,
         until: Option<u64>,
     ) -> Option<parking_lot::MutexGuard<'_, T>> {
-        let serial = self.home.in_simulation(core);
+        let serial = self.home.in_simulation(core, place);
         loop {
             if let Some(data) = self.data.try_lock() {
                 core.lock_taken(serial, place);
@@ -223,7 +224,7 @@ impl<T> Mutex<T> {
             observer(&data, &Watch::THE);
         }
         drop(data);
-        let taken = core.lock_released(self.home.in_simulation(core));
+        let taken = core.lock_released(self.home.in_simulation(core, Location::caller()));
         if !self.waiters.is_empty() {
             self.waiters.wake_one(core);
         }
@@ -290,8 +291,9 @@ pub fn locks_held() -> Vec<&'static Location<'static>> {
 /// holds a lock". Notices nothing on OS threads.
 #[track_caller]
 pub fn assert_no_lock_held(doing: &str) {
+    let place = Location::caller();
     if context::mode() == Mode::Simulated {
-        sim::with(|core| core.no_lock_held(doing, Location::caller()));
+        sim::with(|core| core.no_lock_held(doing, place));
     }
 }
 
