@@ -1,0 +1,72 @@
+//! What labsim promises of machines: how they die, what they keep, what is told of them.
+//!
+//! A test states one promise in its name. Where chance decides whether the
+//! interesting thing happens at all, the test runs under many seeds and says
+//! what it must have seen among them. Times are virtual, except in `real.rs`,
+//! where nothing depends on how long the machine takes.
+//!
+//! | file | is about |
+//! |---|---|
+//! | `crash.rs` | what a crash does to threads, locks and waits |
+//! | `disk.rs` | what a crash leaves of files |
+//! | `links.rs` | what becomes of a message |
+//! | `reports.rs` | what a failed run says |
+//! | `watch.rs` | observed locks, listeners, and who stops the run |
+//! | `note.rs` | notes |
+//! | `determinism.rs` | one seed is one run, and a draw is nobody else's |
+//! | `real.rs` | the same machines on OS threads |
+//!
+//! Boundary: uses what labsim makes public.
+
+mod crash;
+mod determinism;
+mod disk;
+mod links;
+mod note;
+mod real;
+mod reports;
+mod watch;
+
+use labsim::time::Duration;
+use labsim::{Config, Failure, simulate};
+
+/// How many seeds a story is told under. They differ in who runs first.
+const SEEDS: u64 = 200;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// What `body` returns under `seed`. No failure is expected.
+#[track_caller]
+fn run<T: Send + 'static>(seed: u64, body: impl FnOnce() -> T + Send + 'static) -> T {
+    simulate(Config::seed(seed), body).result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"))
+}
+
+/// Tells the story under every seed and collects what came out.
+#[track_caller]
+fn run_seeds<T: Send + 'static>(story: impl Fn() -> T + Send + Copy + 'static) -> Vec<T> {
+    (0..SEEDS).map(|seed| run(seed, story)).collect()
+}
+
+/// How `body` fails under `seed`.
+#[track_caller]
+fn failure<T: Send + 'static>(seed: u64, body: impl FnOnce() -> T + Send + 'static) -> Failure {
+    failure_of(Config::seed(seed), body)
+}
+
+#[track_caller]
+fn failure_of<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Failure {
+    let seed = config.seed;
+    match simulate(config, body).result {
+        Ok(_) => panic!("seed {seed}: the run was to fail, and passed"),
+        Err(failure) => failure,
+    }
+}
+
+/// Acts when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

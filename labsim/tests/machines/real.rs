@@ -1,0 +1,322 @@
+//! The same machines on OS threads, in real time.
+//!
+//! Nothing here depends on how long the machine takes: a thread that must not
+//! go on is joined, and what must happen is waited for. Only a test that would
+//! hang runs into `PATIENCE`.
+
+use std::sync::Mutex as Plain;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use labsim::node::Node;
+use labsim::sync::{Arc, Condvar, Mutex};
+use labsim::time::Duration;
+use labsim::{Config, Failure, FailureKind, channel, links, note, run_real, thread, watch};
+
+use crate::{MS, OnDrop};
+
+/// How long a run may take before it is taken to hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than any run may take.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+#[track_caller]
+fn run<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    run_real(Config::seed(1).time_limit(PATIENCE), body).result.unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+#[track_caller]
+fn failure<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Failure {
+    match run_real(Config::seed(1).time_limit(PATIENCE), body).result {
+        Ok(_) => panic!("the run was to fail, and passed"),
+        Err(failure) => failure,
+    }
+}
+
+/// A crash must end a thread that is in `wait`, before and while it waits.
+fn ends_in(wait: impl Fn() + Clone + Send + 'static) {
+    run(move || {
+        for pause in [Duration::ZERO, 20 * MS] {
+            let node = Node::new("doomed");
+            let (tx, rx) = channel::unbounded();
+            let (wait, dropped) = (wait.clone(), Arc::new(AtomicBool::new(false)));
+            let theirs = Arc::clone(&dropped);
+            let ended = node.spawn("waiter", move || {
+                let _last = OnDrop(|| theirs.store(true, Ordering::SeqCst));
+                tx.send(()).unwrap();
+                wait();
+            });
+            rx.recv().unwrap();
+            thread::sleep(pause);
+            node.crash();
+            assert!(ended.join().is_err(), "it came back from its wait");
+            assert!(dropped.load(Ordering::SeqCst), "its destructors did not run");
+        }
+    });
+}
+
+#[test]
+fn a_crash_ends_a_sleep() {
+    ends_in(|| thread::sleep(FOR_EVER));
+}
+
+#[test]
+fn a_crash_ends_a_receive() {
+    ends_in(|| {
+        let (_tx, rx) = channel::unbounded::<()>();
+        let _ = rx.recv();
+    });
+}
+
+#[test]
+fn a_crash_ends_a_receive_with_a_time_out() {
+    ends_in(|| {
+        let (_tx, rx) = channel::unbounded::<()>();
+        let _ = rx.recv_timeout(FOR_EVER);
+    });
+}
+
+#[test]
+fn a_crash_ends_a_send_into_a_full_channel() {
+    ends_in(|| {
+        let (tx, _rx) = channel::bounded(1);
+        let _ = (tx.send(1), tx.send(2));
+    });
+}
+
+#[test]
+fn a_crash_ends_a_wait_for_a_condition() {
+    ends_in(|| Condvar::new().wait(&mut Mutex::new(()).lock()));
+}
+
+#[test]
+fn a_crash_ends_a_wait_for_a_condition_with_a_time_out() {
+    ends_in(|| assert!(!Condvar::new().wait_for(&mut Mutex::new(()).lock(), FOR_EVER).timed_out()));
+}
+
+#[test]
+fn a_crash_ends_a_park() {
+    ends_in(thread::park);
+}
+
+#[test]
+fn a_crash_ends_a_park_with_a_time_out() {
+    ends_in(|| thread::park_timeout(FOR_EVER));
+}
+
+#[test]
+fn a_crash_ends_a_join() {
+    ends_in(|| drop(thread::spawn_off_node("sleeper", || thread::sleep(FOR_EVER)).join()));
+}
+
+#[test]
+fn a_crash_ends_a_loop_of_calls() {
+    ends_in(|| {
+        loop {
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_crash_ends_a_wait_at_a_held_link() {
+    ends_in(|| {
+        let (a, b) = (Node::new("a"), Node::new("b"));
+        links::change(a, b, |link| link.held = true);
+        links::wait_until_released(a, b);
+    });
+}
+
+#[test]
+fn a_thread_that_waits_for_the_lock_of_another_dead_one_ends_too() {
+    run(|| {
+        let node = Node::new("doomed");
+        let lock = Arc::new(Mutex::new(()));
+        let (tx, rx) = channel::unbounded();
+        let theirs = Arc::clone(&lock);
+        let holder = node.spawn("holder", move || {
+            let _held = theirs.lock();
+            tx.send(()).unwrap();
+            thread::sleep(FOR_EVER);
+        });
+        rx.recv().unwrap();
+        let theirs = Arc::clone(&lock);
+        let waiter = node.spawn("waiter", move || {
+            let _held = theirs.lock();
+            thread::sleep(FOR_EVER);
+        });
+        thread::sleep(10 * MS);
+        node.crash();
+        assert!(holder.join().is_err() && waiter.join().is_err());
+        drop(lock.lock());
+    });
+}
+
+#[test]
+fn a_thread_that_crashes_its_own_node_does_not_return() {
+    run(|| {
+        let node = Node::new("suicidal");
+        let survived = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&survived);
+        let ended = node.spawn("crasher", move || {
+            node.crash();
+            theirs.store(true, Ordering::SeqCst);
+        });
+        assert!(ended.join().is_err());
+        assert!(!survived.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn a_restarted_node_runs_and_a_node_that_is_down_does_not() {
+    run(|| {
+        let node = Node::new("phoenix");
+        node.crash();
+        assert!(node.spawn("never", || panic!("it started")).join().is_err());
+        node.restart();
+        assert_eq!(node.spawn("again", || Node::current().unwrap().life()).join().unwrap(), 1);
+        let other = Node::new("other");
+        assert_eq!(other.spawn("unharmed", || 7).join().unwrap(), 7);
+    });
+}
+
+#[test]
+fn what_a_dead_life_does_to_its_disk_is_void() {
+    run(|| {
+        let node = Node::new("server");
+        let (told, died) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (tx, rx) = channel::unbounded();
+        let theirs = (Arc::clone(&told), Arc::clone(&died));
+        let ended = node.spawn("deaf", move || {
+            let disk = node.disk();
+            let _last = OnDrop(|| {
+                disk.append("log", b" from a destructor");
+                disk.sync();
+            });
+            disk.append("log", b"kept");
+            disk.sync();
+            tx.send(()).unwrap();
+            // It makes no call into labsim, so it does not notice its death.
+            while !theirs.0.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            theirs.1.store(true, Ordering::SeqCst);
+            disk.append("log", b" by a ghost");
+            disk.sync();
+        });
+        rx.recv().unwrap();
+        node.crash();
+        node.restart();
+        told.store(true, Ordering::SeqCst);
+        assert!(ended.join().is_err());
+        assert!(died.load(Ordering::SeqCst), "it was deaf, and yet did not come to its write");
+        assert_eq!(node.disk().read("log"), b"kept");
+        node.crash();
+        node.restart();
+        assert_eq!(node.disk().read("log"), b"kept");
+    });
+}
+
+#[test]
+fn what_was_not_synced_is_lost() {
+    run(|| {
+        let node = Node::new("server");
+        node.disk().append("log", b"kept");
+        node.disk().sync();
+        node.disk().append("log", b" lost");
+        node.crash();
+        node.restart();
+        assert_eq!(node.disk().read("log"), b"kept");
+    });
+}
+
+#[test]
+fn a_panic_fails_the_run_and_ends_the_others() {
+    let failure = failure(|| {
+        Node::new("S2").spawn("applier", || panic!("S2 commits {}", 7));
+        thread::sleep(FOR_EVER);
+    });
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Panic, "panicked: S2 commits 7"));
+    assert_eq!((failure.node.as_deref(), failure.thread.as_str()), (Some("S2"), "applier"));
+    assert!(failure.place.as_ref().unwrap().contains("real.rs:"), "{failure}");
+}
+
+#[test]
+fn a_panic_of_the_first_thread_fails_the_run() {
+    let failure = failure(|| panic!("at once"));
+    assert_eq!((failure.message.as_str(), failure.thread.as_str()), ("panicked: at once", "main"));
+}
+
+#[test]
+fn a_run_past_its_time_limit_fails() {
+    let outcome = run_real(Config::seed(1).time_limit(50 * MS), || thread::sleep(FOR_EVER));
+    let failure = outcome.result.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::TimeLimit);
+    assert!(failure.message.contains("limit of 0.050s"), "{failure}");
+    assert!(outcome.elapsed >= 50 * MS);
+}
+
+#[test]
+fn fail_stops_a_real_run_with_its_payload() {
+    let failure = failure(|| {
+        watch::subscribe(|_, number: &u32| labsim::fail("enough", *number));
+        let lock = Mutex::observed(0_u32, |number, watch| watch.publish(|| *number));
+        *lock.lock() = 17;
+        thread::sleep(FOR_EVER);
+    });
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Raised, "enough"));
+    assert_eq!(failure.payload.unwrap().downcast_ref(), Some(&17_u32));
+}
+
+#[test]
+fn an_observed_lock_publishes_on_os_threads_too() {
+    let heard = Arc::new(Plain::new(Vec::new()));
+    let theirs = Arc::clone(&heard);
+    run(move || {
+        watch::subscribe(move |_, number: &u32| theirs.lock().unwrap().push(*number));
+        let lock = Mutex::observed(0, |number: &u32, watch| watch.publish(|| *number));
+        *lock.lock() = 1;
+        let mut number = lock.lock();
+        *number = 2;
+        Condvar::new().wait_for(&mut number, MS);
+        *number = 3;
+    });
+    assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn threads_that_are_left_end_with_the_run() {
+    let dropped = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&dropped);
+    run(move || {
+        let (tx, rx) = channel::unbounded();
+        Node::new("S0").spawn("left over", move || {
+            let _last = OnDrop(|| theirs.store(true, Ordering::SeqCst));
+            tx.send(()).unwrap();
+            thread::sleep(FOR_EVER);
+        });
+        rx.recv().unwrap();
+    });
+    assert!(dropped.load(Ordering::SeqCst));
+}
+
+#[test]
+fn notes_of_a_real_run_carry_node_and_thread() {
+    let outcome = run_real(Config::seed(1).time_limit(PATIENCE), || {
+        Node::new("S1").spawn("talker", || note!("vote", "granted to {}", 3)).join().unwrap();
+    });
+    let [note] = &outcome.notes[..] else { panic!("{} notes", outcome.notes.len()) };
+    assert_eq!((note.node.as_deref(), note.thread.as_str()), (Some("S1"), "talker"));
+    assert_eq!((note.topic.as_str(), note.text.as_str()), ("vote", "granted to 3"));
+}
+
+#[test]
+fn draws_and_fates_of_a_real_run_are_those_of_its_seed() {
+    let story = || {
+        let (a, b) = (Node::new("a"), Node::new("b"));
+        links::change(a, b, |link| link.loss = 0.5);
+        let drawn = a.spawn("draws", labsim::rand::next_u64).join().unwrap();
+        (drawn, (0..50).map(|_| links::send(a, b)).collect::<Vec<_>>())
+    };
+    assert_eq!(run(story), crate::run(1, story));
+}
