@@ -327,7 +327,9 @@ impl<T> Sender<T> {
     }
 
     /// How many messages wait to be received.
+    #[track_caller]
     pub fn len(&self) -> usize {
+        context::step(Location::caller());
         match &self.0 {
             SenderKind::Simulated(channel) => channel.queue.lock().messages.len(),
             SenderKind::Real(tx) => tx.len(),
@@ -335,11 +337,13 @@ impl<T> Sender<T> {
     }
 
     /// True if no message waits to be received.
+    #[track_caller]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// True if `send` would wait.
+    #[track_caller]
     pub fn is_full(&self) -> bool {
         self.capacity() == Some(self.len())
     }
@@ -448,7 +452,9 @@ impl<T> Receiver<T> {
     }
 
     /// How many messages wait to be received.
+    #[track_caller]
     pub fn len(&self) -> usize {
+        context::step(Location::caller());
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.queue.lock().messages.len(),
             ReceiverKind::Real(rx) => rx.len(),
@@ -456,11 +462,13 @@ impl<T> Receiver<T> {
     }
 
     /// True if no message waits to be received.
+    #[track_caller]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// True if a bounded channel holds all that it can.
+    #[track_caller]
     pub fn is_full(&self) -> bool {
         self.capacity() == Some(self.len())
     }

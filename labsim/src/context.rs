@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use crate::node::NodeId;
+use crate::sim::Place;
 use crate::world::World;
 use crate::{real, sim};
 
@@ -38,6 +39,18 @@ pub(crate) fn mode() -> Mode {
 
 pub(crate) fn set_mode(mode: Mode) {
     MODE.set(mode);
+}
+
+/// A visible operation that does not wait: in a simulation a step, at which
+/// others may take over; on an OS thread of a real world, a look whether it
+/// still lives.
+#[inline]
+pub(crate) fn step(place: Place) {
+    match mode() {
+        Mode::Simulated => sim::with(|core| core.point(place)),
+        Mode::Real => real::check(),
+        Mode::Outside => {}
+    }
 }
 
 /// One life of one node: what dies in a crash. A restarted node is the same

@@ -83,6 +83,7 @@ impl Node {
     /// True until the node crashes, and again once it is restarted.
     #[track_caller]
     pub fn is_up(self) -> bool {
+        context::step(std::panic::Location::caller());
         context::on_world(|world| world.nodes.lock().get(self.id).up)
     }
 
@@ -91,10 +92,12 @@ impl Node {
     /// Two readings that agree prove that it did not restart between them.
     #[track_caller]
     pub fn life(self) -> u32 {
+        context::step(std::panic::Location::caller());
         context::on_world(|world| world.nodes.lock().get(self.id).life)
     }
 
-    /// True if the node is up, and in the life with that number.
+    /// True if the node is up, and in the life with that number. This is no
+    /// step: a loop that does nothing else would never end.
     #[track_caller]
     pub fn is_in_life(self, life: u32) -> bool {
         context::on_world(|world| world.is_current(Life { node: self.id, number: life }))

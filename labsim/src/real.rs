@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, Failure, FailureKind, Outcome};
@@ -30,10 +30,6 @@ use crate::world::World;
 
 /// How long a real run waits at its end for threads that do not notice it.
 const STRAGGLERS_WAIT: Duration = Duration::from_secs(2);
-
-/// How often a wait on a condition looks whether its thread still lives. A
-/// parking_lot condition can be waited for alone, so this one wait is polled.
-const CONDVAR_POLL: Duration = Duration::from_millis(5);
 
 thread_local! {
     static CURRENT: RefCell<Option<RealThread>> = const { RefCell::new(None) };
@@ -310,27 +306,72 @@ pub(crate) fn sleep(duration: Duration) {
     }
 }
 
-/// Waits on a machine's condition with `wait_for`, in slices, so that a crash
-/// is noticed. Returns whether the time was up.
-pub(crate) fn wait_in_slices(timeout: Option<Duration>, mut wait_for: impl FnMut(Duration) -> bool) -> bool {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    loop {
-        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-        let timed_out = wait_for(left.min(CONDVAR_POLL));
-        check();
-        if !timed_out {
+/// The OS threads of a real world that wait on one condition.
+///
+/// Each has a channel of its own, so that it can wait for its notification, its
+/// cord and its time-out at once. A notification that came is never lost: who
+/// is taken off the list has got it.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    waiting: Mutex<VecDeque<Sender<()>>>,
+}
+
+impl Waiters {
+    pub(crate) const fn new() -> Self {
+        Self { waiting: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Wakes the one who waits longest. Returns whether there was one.
+    pub(crate) fn wake_one(&self) -> bool {
+        let first = self.waiting.lock().pop_front();
+        first.is_some_and(|waiter| waiter.try_send(()).is_ok())
+    }
+
+    /// Wakes all who wait. Returns how many there were.
+    pub(crate) fn wake_all(&self) -> usize {
+        let all = std::mem::take(&mut *self.waiting.lock());
+        all.into_iter().filter(|waiter| waiter.try_send(()).is_ok()).count()
+    }
+
+    /// Opens the lock, waits, and takes it again. Returns whether the time was
+    /// up. Ends the calling thread if it is to die.
+    pub(crate) fn wait<T>(&self, data: &mut parking_lot::MutexGuard<'_, T>, timeout: Option<Duration>) -> bool {
+        let (woken_tx, woken_rx) = crossbeam_channel::bounded(1);
+        let cord = cord();
+        // On the list before the lock opens: whoever notifies after that finds us.
+        self.waiting.lock().push_back(woken_tx.clone());
+        let never = crossbeam_channel::never();
+        let time_up = timeout.map_or(never, crossbeam_channel::after);
+        let woken = parking_lot::MutexGuard::unlocked(data, || {
+            crossbeam_channel::select! {
+                recv(woken_rx) -> _ => true,
+                recv(cord) -> _ => false,
+                recv(time_up) -> _ => false,
+            }
+        });
+        if woken {
             return false;
         }
-        if left <= CONDVAR_POLL {
-            return true;
+        let is_listed = {
+            let mut waiting = self.waiting.lock();
+            let listed = waiting.iter().position(|waiter| waiter.same_channel(&woken_tx));
+            listed.map(|at| waiting.remove(at)).is_some()
+        };
+        if with(RealThread::is_dead) == Some(true) {
+            if !is_listed {
+                self.wake_one(); // It was meant for somebody who lives.
+            }
+            die();
         }
+        // If somebody has taken us off the list meanwhile, we were notified.
+        is_listed
     }
 }
 
 /// The parking token of an OS thread.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Parker {
-    token: Arc<(Mutex<bool>, Condvar)>,
+    token: Arc<(Mutex<bool>, Waiters)>,
 }
 
 pub(crate) fn parker() -> Parker {
@@ -342,12 +383,7 @@ impl Parker {
         let (token, given) = &*self.token;
         let mut token = token.lock();
         if !*token {
-            wait_in_slices(timeout, |slice| {
-                if !*token {
-                    given.wait_for(&mut token, slice);
-                }
-                !*token
-            });
+            given.wait(&mut token, timeout);
         }
         *token = false;
     }
@@ -355,6 +391,6 @@ impl Parker {
     pub(crate) fn unpark(&self) {
         let (token, given) = &*self.token;
         *token.lock() = true;
-        given.notify_all();
+        given.wake_all();
     }
 }

@@ -145,10 +145,14 @@ impl<T> JoinHandle<T> {
                 slot
             }
             Inner::Real(ended, slot) => {
+                assert_outside();
                 ended.wait();
                 slot
             }
-            Inner::Outside(handle) => return handle.join(),
+            Inner::Outside(handle) => {
+                assert_outside();
+                return handle.join();
+            }
             Inner::Never(slot) => slot,
         };
         let ended = slot.lock().take();
@@ -158,13 +162,24 @@ impl<T> JoinHandle<T> {
     /// True once the thread has ended, in whichever way.
     #[track_caller]
     pub fn is_finished(&self) -> bool {
+        let place = Location::caller();
+        context::step(place);
         match &self.inner {
-            Inner::Simulated(key, _) => sim::inside(Location::caller(), |core| core.is_finished(*key)),
+            Inner::Simulated(key, _) => sim::inside(place, |core| core.is_finished(*key)),
             Inner::Real(ended, _) => ended.is_over(),
             Inner::Outside(handle) => handle.is_finished(),
             Inner::Never(_) => true,
         }
     }
+}
+
+/// An OS thread is nobody that a simulated thread could wait for.
+#[track_caller]
+fn assert_outside() {
+    assert!(
+        context::mode() != Mode::Simulated,
+        "a thread from outside of this simulation was joined or unparked in it; spawn it inside"
+    );
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {
@@ -214,8 +229,15 @@ impl Thread {
                     core.point(place);
                 }
             }),
-            Handle::Real(parker) => parker.unpark(),
-            Handle::Outside(thread) => thread.unpark(),
+            Handle::Real(parker) => {
+                assert_outside();
+                real::check();
+                parker.unpark();
+            }
+            Handle::Outside(thread) => {
+                assert_outside();
+                thread.unpark();
+            }
         }
     }
 }
@@ -285,8 +307,9 @@ pub fn sleep_until(deadline: time::Instant) {
 /// Lets another thread run, if one is ready.
 #[track_caller]
 pub fn yield_now() {
+    let place = Location::caller();
     match context::mode() {
-        Mode::Simulated => sim::with(|core| core.yield_now(Location::caller())),
+        Mode::Simulated => sim::with(|core| core.yield_now(place)),
         Mode::Real => {
             real::check();
             std::thread::yield_now();

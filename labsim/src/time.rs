@@ -18,22 +18,24 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::sync::OnceLock;
 
 pub use std::time::Duration;
 
 use crate::context::{self, Mode};
+use crate::real;
 
 /// A moment. In a simulation: virtual time since the run began.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct Instant {
     nanos: u64,
     clock: Clock,
 }
 
 /// Which clock a moment was read from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Clock {
     Virtual,
     Machine,
@@ -55,7 +57,12 @@ impl Instant {
                     core.now()
                 }))
             }
-            Mode::Real | Mode::Outside => Self { nanos: machine_nanos(), clock: Clock::Machine },
+            mode => {
+                if mode == Mode::Real {
+                    real::check();
+                }
+                Self { nanos: machine_nanos(), clock: Clock::Machine }
+            }
         }
     }
 
@@ -121,7 +128,23 @@ fn machine_nanos() -> u64 {
     origin.elapsed().as_nanos() as u64
 }
 
+impl PartialEq for Instant {
+    #[track_caller]
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Instant {}
+
+impl Hash for Instant {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.nanos.hash(state);
+    }
+}
+
 impl PartialOrd for Instant {
+    #[track_caller]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -73,6 +73,10 @@ pub(super) struct Slot {
     joiners: Vec<Waiter>,
 }
 
+/// How many timers there may be, besides twice those that somebody waits for,
+/// before the others are cleared away.
+const TIMERS_UNSORTED: usize = 4096;
+
 /// A wait that ends by itself: ordered by time, then by who asked first.
 type Timer = Reverse<(u64, u64, Waiter)>;
 
@@ -94,6 +98,8 @@ pub(super) struct Schedule {
     pub(super) ready: Vec<u32>,
     timers: BinaryHeap<Timer>,
     timers_made: u64,
+    /// How many timers the last clearing left.
+    timers_kept: usize,
     threads_made: u32,
     thread_limit: usize,
     stacks: Stacks,
@@ -108,6 +114,7 @@ impl Schedule {
         ready: Vec::new(),
         timers: BinaryHeap::new(),
         timers_made: 0,
+        timers_kept: 0,
         threads_made: 0,
         thread_limit: 0,
         stacks: Stacks::new(0),
@@ -162,18 +169,45 @@ impl Schedule {
     /// Ends the wait that `waiter` names, if that is what its thread still does.
     #[inline]
     fn wake(&mut self, waiter: Waiter) -> bool {
-        let thread = &self.slots[waiter.slot as usize];
-        if thread.status != Status::Waiting || thread.epoch != waiter.epoch {
+        if !Self::is_waiting(&self.slots, waiter) {
             return false;
         }
         self.make_ready(waiter.slot);
         true
     }
 
+    /// True if the thread is still in the wait that `waiter` names.
+    #[inline]
+    fn is_waiting(slots: &[Slot], waiter: Waiter) -> bool {
+        let thread = &slots[waiter.slot as usize];
+        thread.status == Status::Waiting && thread.epoch == waiter.epoch
+    }
+
+    /// Forgets the next timers as far as nobody waits for them any more.
+    fn drop_stale_timers(&mut self) {
+        while let Some(Reverse((_, _, waiter))) = self.timers.peek()
+            && !Self::is_waiting(&self.slots, *waiter)
+        {
+            self.timers.pop();
+        }
+    }
+
+    /// Forgets all timers that nobody waits for: long time-outs that are never
+    /// reached would pile up.
+    #[cold]
+    fn drop_all_stale_timers(&mut self) {
+        let slots = &self.slots;
+        self.timers.retain(|Reverse((_, _, waiter))| Self::is_waiting(slots, *waiter));
+        self.timers_kept = self.timers.len();
+    }
+
     /// Sets a timer. Returns the earliest deadline there is now.
     #[inline]
     fn set_timer(&mut self, at: u64, waiter: Waiter) -> u64 {
         self.timers_made += 1;
+        if self.timers.len() > 2 * self.timers_kept + TIMERS_UNSORTED {
+            self.drop_all_stale_timers();
+        }
         self.timers.push(Reverse((at, self.timers_made, waiter)));
         self.next_due()
     }
@@ -237,7 +271,12 @@ impl Core {
                 let at = if count == 1 { 0 } else { schedule.pick(count) };
                 return Some(schedule.ready.swap_remove(at));
             }
-            match schedule.next_due() {
+            // A timer whose wait was over before it came due is nothing to wait
+            // for: a deadlock is one now, and not when a time-out would have been.
+            schedule.drop_stale_timers();
+            let due = schedule.next_due();
+            self.next_due.set(due);
+            match due {
                 u64::MAX => {
                     drop(schedule); // The report looks at every thread.
                     self.report_deadlock();

@@ -10,18 +10,7 @@ use std::panic::Location;
 
 pub use std::sync::atomic::Ordering;
 
-use crate::context::{self, Mode};
-use crate::{real, sim};
-
-/// The step that an atomic operation is.
-#[inline]
-fn step(place: &'static Location<'static>) {
-    match context::mode() {
-        Mode::Simulated => sim::with(|core| core.point(place)),
-        Mode::Real => real::check(),
-        Mode::Outside => {}
-    }
-}
+use crate::context::step;
 
 macro_rules! atomic {
     ($(#[$doc:meta])* $name:ident, $value:ty) => {
@@ -77,6 +66,44 @@ macro_rules! atomic {
             ) -> Result<$value, $value> {
                 step(Location::caller());
                 self.word.compare_exchange(current, new, success, failure)
+            }
+
+            /// As [`compare_exchange`](Self::compare_exchange): nothing fails
+            /// here without a reason, in a simulation.
+            ///
+            /// # Errors
+            ///
+            /// The value found, if it was another; outside of simulations, now
+            /// and then also if it was not.
+            #[inline]
+            #[track_caller]
+            pub fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                step(Location::caller());
+                self.word.compare_exchange_weak(current, new, success, failure)
+            }
+
+            /// Changes the value by `update`, all at once. Returns the value
+            /// before.
+            ///
+            /// # Errors
+            ///
+            /// The value found, if `update` wanted no other.
+            #[inline]
+            #[track_caller]
+            pub fn fetch_update(
+                &self,
+                set_order: Ordering,
+                fetch_order: Ordering,
+                update: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                step(Location::caller());
+                self.word.fetch_update(set_order, fetch_order, update)
             }
 
             /// The value, with no need to be atomic.
@@ -160,6 +187,33 @@ atomic!(
     AtomicUsize,
     usize
 );
+
+impl AtomicBool {
+    /// "And" with `value`. Returns the value before.
+    #[inline]
+    #[track_caller]
+    pub fn fetch_and(&self, value: bool, order: Ordering) -> bool {
+        step(Location::caller());
+        self.word.fetch_and(value, order)
+    }
+
+    /// "Or" with `value`. Returns the value before.
+    #[inline]
+    #[track_caller]
+    pub fn fetch_or(&self, value: bool, order: Ordering) -> bool {
+        step(Location::caller());
+        self.word.fetch_or(value, order)
+    }
+
+    /// "Exclusive or" with `value`. Returns the value before.
+    #[inline]
+    #[track_caller]
+    pub fn fetch_xor(&self, value: bool, order: Ordering) -> bool {
+        step(Location::caller());
+        self.word.fetch_xor(value, order)
+    }
+}
+
 arithmetic!(AtomicI32, i32);
 arithmetic!(AtomicI64, i64);
 arithmetic!(AtomicU32, u32);

@@ -37,7 +37,11 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub struct Condvar {
     home: Home,
+    /// Simulated threads that wait.
     waiters: WaitList,
+    /// Threads of a real world that wait.
+    real_waiters: real::Waiters,
+    /// Threads outside of any world that wait.
     condvar: parking_lot::Condvar,
 }
 
@@ -57,7 +61,12 @@ impl WaitTimeoutResult {
 impl Condvar {
     /// A condition that nobody waits for.
     pub const fn new() -> Self {
-        Self { home: Home::new(), waiters: WaitList::new(), condvar: parking_lot::Condvar::new() }
+        Self {
+            home: Home::new(),
+            waiters: WaitList::new(),
+            real_waiters: real::Waiters::new(),
+            condvar: parking_lot::Condvar::new(),
+        }
     }
 
     /// Opens the lock, waits to be notified, and takes the lock again.
@@ -139,8 +148,9 @@ impl Condvar {
     #[track_caller]
     pub fn notify_one(&self) -> bool {
         if context::mode() != Mode::Simulated {
+            real::check();
             self.home.outside();
-            return self.condvar.notify_one();
+            return self.real_waiters.wake_one() || self.condvar.notify_one();
         }
         let place = Location::caller();
         sim::with(|core| {
@@ -158,8 +168,9 @@ impl Condvar {
     #[track_caller]
     pub fn notify_all(&self) -> usize {
         if context::mode() != Mode::Simulated {
+            real::check();
             self.home.outside();
-            return self.condvar.notify_all();
+            return self.real_waiters.wake_all() + self.condvar.notify_all();
         }
         let place = Location::caller();
         sim::with(|core| {
@@ -187,9 +198,7 @@ impl Condvar {
                 mutex.observe_outside(guard);
                 let data = guard.data.as_mut().expect("the guard's own thread waits");
                 match (context::mode(), timeout) {
-                    (Mode::Real, timeout) => {
-                        real::wait_in_slices(timeout, |slice| self.condvar.wait_for(data, slice).timed_out())
-                    }
+                    (Mode::Real, timeout) => self.real_waiters.wait(data, timeout),
                     (_, Some(timeout)) => self.condvar.wait_for(data, timeout).timed_out(),
                     (_, None) => {
                         self.condvar.wait(data);

@@ -144,10 +144,7 @@ impl<T> Mutex<T> {
     /// True if somebody holds the lock at this moment.
     #[track_caller]
     pub fn is_locked(&self) -> bool {
-        let place = Location::caller();
-        if context::mode() == Mode::Simulated {
-            sim::with(|core| core.point(place));
-        }
+        context::step(Location::caller());
         self.data.is_locked()
     }
 

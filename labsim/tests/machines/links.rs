@@ -161,6 +161,17 @@ fn every_link_draws_for_itself() {
 }
 
 #[test]
+fn the_two_directions_between_two_nodes_draw_apart() {
+    let (there, back): (Vec<Fate>, Vec<Fate>) = run(7, || {
+        let (a, b) = (Node::new("a"), Node::new("b"));
+        links::change(a, b, bad);
+        links::change(b, a, bad);
+        (0..100).map(|_| (links::send(a, b), links::send(b, a))).unzip()
+    });
+    assert_ne!(there, back, "the n-th messages of two links share a stream");
+}
+
+#[test]
 fn fates_do_not_depend_on_time_threads_or_other_draws() {
     let busy = run(7, || {
         let (a, b) = (Node::new("a"), Node::new("b"));
