@@ -9,6 +9,8 @@
 //! and every 10 ms a request from each to each other one, in a thread of the
 //! sender, answered in a thread of the receiver, with a random delay on either
 //! way and the bytes encoded and decoded at both ends.
+//!
+//! Boundary: costs, in CPU time. That the results are right is for the tests.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -248,7 +248,7 @@ impl<T> Sender<T> {
                     let cord = real::cord();
                     crossbeam_channel::select! {
                         send(tx, message) -> sent => sent,
-                        recv(cord) -> _ => { real::die(); tx.send(message) }
+                        recv(cord) -> _ => { real::die(); Err(SendError(message)) }
                     }
                 }
                 _ => tx.send(message),

@@ -163,10 +163,12 @@ impl Disk {
     #[track_caller]
     fn with<R>(&self, f: impl FnOnce(&mut DiskEntry) -> R) -> Option<R> {
         context::on_world(|world| {
+            let mut disks = world.disks.lock();
+            // Looked at with the disks locked: a crash that comes later loses
+            // what is written now.
             if !world.is_current(self.life) {
                 return None;
             }
-            let mut disks = world.disks.lock();
             Some(f(disks.disks.entry(self.life.node).or_default()))
         })
     }

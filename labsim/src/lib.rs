@@ -67,6 +67,9 @@
 //! an order of steps. Read-write locks, barriers, scoped threads and selection
 //! over channels are not simulated.
 //!
+//! All threads of a simulation share one OS thread, and so its thread-locals:
+//! do not wait inside `LocalKey::with` or in the initialiser of one.
+//!
 //! The inside is explained in the crate's README.
 //!
 //! Boundary: threads, time and machines. Knows no messages and no Raft.

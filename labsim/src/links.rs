@@ -177,8 +177,9 @@ pub(crate) struct LinkTable {
 #[derive(Debug, Default)]
 struct LinkEntry {
     link: Link,
-    /// Messages whose fate was drawn. The n-th one has the n-th stream.
-    drawn: u64,
+    /// Messages sent since the link was first changed. The n-th one has the n-th
+    /// stream.
+    sent: u64,
 }
 
 impl LinkTable {
@@ -207,6 +208,9 @@ impl LinkTable {
         }
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(&(from, to)) else { return at_once };
+        // Every message has a number, whatever becomes of it: a cut that is taken
+        // away from a run leaves the fates of later messages as they were.
+        entry.sent += 1;
         let link = &entry.link;
         if !link.up {
             return Fate::Cut;
@@ -215,9 +219,8 @@ impl LinkTable {
         if is_plain {
             return at_once;
         }
-        entry.drawn += 1;
         let owner = (u64::from(from.0) << 32) | u64::from(to.0);
-        let mut draws = Stream::new(seed, "link", owner, entry.drawn);
+        let mut draws = Stream::new(seed, "link", owner, entry.sent);
         if draws.chance(link.loss) {
             return Fate::Lost;
         }

@@ -152,8 +152,10 @@ impl Node {
             return; // The dead crash nobody.
         }
         let life = context::on_world(|world| {
+            // Down first: a write that comes too late finds its life over.
+            let life = world.nodes.lock().take_down(self.id);
             world.disks.lock().lose_unsynced(self.id);
-            world.nodes.lock().take_down(self.id)
+            life
         });
         let Some(life) = life else { return };
         match context::mode() {
@@ -184,6 +186,9 @@ impl Node {
     /// If the node is down.
     #[track_caller]
     pub fn disk(self) -> Disk {
+        if context::mode() == Mode::Real {
+            real::check(); // A thread that died with the node has no disk to ask for.
+        }
         let life = context::on_world(|world| world.nodes.lock().current_life(self.id));
         let life = life.unwrap_or_else(|_| panic!("the disk of a node that is down was asked for; restart it first"));
         Disk::of(life.expect("a node has lives"))

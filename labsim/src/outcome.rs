@@ -105,6 +105,10 @@ pub struct Outcome<T> {
     /// CPU time of the simulation's OS thread, set-up and tear-down included;
     /// in a real world, of the whole process meanwhile.
     pub cpu: Duration,
+    /// The run had to be ended in the middle of a destructor. Its OS thread sleeps
+    /// for ever, and may hold the lock on std's panic hook: setting another one
+    /// would wait as long. Make no more runs in this process than you must.
+    pub abandoned: bool,
     /// The last notes (see [`note!`](crate::note!)).
     pub notes: Vec<Note>,
     /// What each step did, if [`Config::trace`] asked for it.

@@ -8,6 +8,7 @@
 //!
 //! Boundary: takes notes of panics. Does not decide what becomes of the run.
 
+use std::any::Any;
 use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
@@ -43,17 +44,27 @@ fn is_nested() -> bool {
     NESTED.with(|first| first.replace(true))
 }
 
+/// A thread goes on: whatever panic there was has been caught.
+#[inline]
+pub(crate) fn forget_nesting() {
+    NESTED.set(false);
+}
+
 thread_local! {
     static NESTED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-fn describe(info: &PanicHookInfo<'_>) -> Failure {
-    let payload = info.payload();
-    let message = payload
+/// What a panic was thrown with, if it is text.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
+    payload
         .downcast_ref::<&str>()
         .map(ToString::to_string)
         .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_owned());
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> Failure {
+    let message = message(info.payload());
     let wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     Failure {
         kind: FailureKind::Panic,

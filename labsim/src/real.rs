@@ -9,6 +9,7 @@
 //! Boundary: threads and lives of a real world. The facade's modules decide
 //! what a call means; this one says whether its caller is still alive.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -167,6 +168,9 @@ pub(crate) fn spawn<T: Send + 'static>(
             check();
             body()
         }));
+        if let Err(payload) = &ended {
+            report_silent_panic(payload.as_ref());
+        }
         let result: Result<T> = ended;
         *store.lock() = Some(result);
         leave();
@@ -188,6 +192,24 @@ pub(crate) fn spawn<T: Send + 'static>(
         check();
     }
     Inner::Real(Ended { gone: ended_rx }, slot)
+}
+
+/// Fails the run for a panic that the hook has not seen: one thrown by
+/// `resume_unwind`, or with the hook replaced.
+fn report_silent_panic(payload: &(dyn Any + Send)) {
+    if payload.is::<Dying>() || with(|thread| thread.world.has_failed()) != Some(false) {
+        return;
+    }
+    fail(Failure {
+        kind: FailureKind::Panic,
+        message: format!("panicked: {}", panics::message(payload)),
+        place: None,
+        at: context::elapsed(),
+        node: None,
+        thread: context::thread_name(),
+        backtrace: None,
+        payload: None,
+    });
 }
 
 fn enter(thread: RealThread) {
@@ -229,10 +251,13 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     leave();
 
     let Inner::Real(ended, _) = main else { unreachable!("spawned on an OS thread") };
-    let deadline = Instant::now() + config.time_limit;
-    let overdue = match ended.gone.recv_deadline(deadline) {
-        Err(RecvTimeoutError::Timeout) => true,
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => false,
+    // A limit past the end of the machine's clock is none.
+    let overdue = match Instant::now().checked_add(config.time_limit) {
+        Some(deadline) => ended.gone.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout),
+        None => {
+            let _ = ended.gone.recv();
+            false
+        }
     };
     if overdue {
         world.fail(Failure {
@@ -270,6 +295,7 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         threads: 0,
         hash: 0,
         cpu: begun.elapsed(),
+        abandoned: false,
         notes,
         trace: Vec::new(),
     }
@@ -350,6 +376,10 @@ impl Waiters {
             }
         });
         if woken {
+            if with(RealThread::is_dead) == Some(true) {
+                self.wake_one(); // It was meant for somebody who lives.
+                die();
+            }
             return false;
         }
         let is_listed = {

@@ -69,13 +69,19 @@ pub(crate) fn spawn_in<T: Send + 'static>(
     match context::mode() {
         Mode::Simulated => sim::with(|core| {
             core.point(place);
-            if core.is_muted(place) {
-                return JoinHandle { inner: Inner::Never(result) }; // The dead start nothing.
+            // The dead start nothing, and nothing starts on the dead: others have
+            // run since the life was looked up.
+            let is_over = life.is_some_and(|life| !core.with_world(|world| world.is_current(life)));
+            if core.is_muted(place) || is_over {
+                return JoinHandle { inner: Inner::Never(result) };
             }
             let delay = delay + start_delay(life);
             let store = Arc::clone(&result);
             let body = move || {
                 let ended = catch_unwind(AssertUnwindSafe(body));
+                if let Err(payload) = &ended {
+                    sim::with(|core| core.report_silent_panic(payload.as_ref(), place));
+                }
                 *store.lock() = Some(ended);
             };
             let delay_nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);

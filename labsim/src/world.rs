@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::context::{self, Life};
 use crate::disk::DiskTable;
 use crate::links::LinkTable;
-use crate::node::NodeTable;
+use crate::node::{NodeId, NodeTable};
 use crate::note::NoteRing;
 use crate::outcome::Failure;
 use crate::rand::Stream;
@@ -81,7 +81,19 @@ impl World {
 
     /// The calling thread's node, by name.
     pub(crate) fn node_name(&self) -> Option<String> {
-        let life = context::life()?;
-        Some(self.nodes.lock().name(life.node).to_string())
+        context::life().map(|life| self.name_if_free(life.node))
+    }
+
+    /// A node's name; its number if the caller interrupted whoever has the
+    /// table, as the panic hook may.
+    pub(crate) fn name_if_free(&self, node: NodeId) -> String {
+        match self.nodes.try_lock() {
+            Some(nodes) => nodes.name(node).to_string(),
+            None => format!("node {}", node.0),
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.lock().is_some()
     }
 }

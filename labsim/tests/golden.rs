@@ -4,6 +4,8 @@
 //! machine and yours, have to come to these numbers. They change whenever a step
 //! of the simulator does: then see that it was meant to, and write down the new
 //! ones. Nothing of Raft is in here, so a student's edit changes nothing.
+//!
+//! Boundary: numbers. What the steps mean is tested beside this file.
 
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 //! `cargo test 2a` runs a part, `cargo test reelection` one test, and
 //! `LAB_SEED=17 cargo test reelection` one seed of it. What a test does stands
 //! in `tests/src/suites`, in the file of its part.
+//!
+//! Boundary: names. What a test does, and its points, are in the registry.
 
 use tests::run::cargo_test;
 

@@ -74,6 +74,10 @@ pub(crate) struct Core {
     pub(super) current: Cell<u32>,
     /// The running fiber is being unwound: its node crashed, or the run is over.
     pub(super) dying: Cell<bool>,
+    /// An observer of a lock is running: nobody else may.
+    pub(super) observing: Cell<bool>,
+    /// Calls made by destructors in the present unwinding.
+    pub(super) unwinding_steps: Cell<u32>,
     /// How often `catch_unwind` has kept dying threads alive.
     pub(super) revivals: Cell<u32>,
     /// The run is over, by success or failure.
@@ -110,6 +114,8 @@ impl Core {
             hash: Cell::new(0),
             current: Cell::new(0),
             dying: Cell::new(false),
+            observing: Cell::new(false),
+            unwinding_steps: Cell::new(0),
             revivals: Cell::new(0),
             stopping: Cell::new(false),
             kills_pending: Cell::new(false),
@@ -131,6 +137,7 @@ impl Core {
     pub(super) fn begin(&self, config: &crate::Config) {
         static NEXT_ID: AtomicU32 = AtomicU32::new(OUTSIDE + 1);
         self.id.set(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        *self.world.borrow_mut() = Some(World::new(config.seed));
         let mut draws = Stream::new(config.seed, "scene", 0, 0);
         // Both are drawn in any case, so that fixing one does not move the other.
         let drawn = Preemption::ALL[draws.pick(Preemption::ALL.len())];
@@ -141,7 +148,6 @@ impl Core {
         self.tracing.set(config.trace);
         self.hash.set(config.seed);
         *self.schedule.borrow_mut() = Schedule::new(config.seed, config.stack_bytes, config.thread_limit);
-        *self.world.borrow_mut() = Some(World::new(config.seed));
         self.draw_countdown();
     }
 
@@ -228,13 +234,15 @@ impl Core {
     }
 
     pub(crate) fn current_name(&self) -> Cow<'static, str> {
-        self.schedule.borrow().name(self.current.get())
+        // The panic hook asks too, whatever the panic has interrupted.
+        let schedule = self.schedule.try_borrow();
+        schedule.map_or(Cow::Borrowed("scheduler"), |schedule| schedule.name(self.current.get()))
     }
 
     /// The life that the running thread belongs to.
     #[inline]
     pub(crate) fn life(&self) -> Option<Life> {
-        self.schedule.borrow().life(self.current.get())
+        self.schedule.try_borrow().ok()?.life(self.current.get())
     }
 
     /// The running thread is being unwound, or its node is down and it is about
@@ -259,7 +267,9 @@ impl Core {
             return last.place;
         }
         let at = held.iter().rposition(|held| held.serial == serial);
-        held.remove(at.expect("a guard is dropped by the thread that took the lock")).place
+        let found = at.map(|at| held.remove(at));
+        drop(schedule); // The panic hook looks into it.
+        found.expect("a guard was dropped by another thread than the one that took the lock").place
     }
 
     /// Where the locks in the running thread's hands were taken.
@@ -313,7 +323,7 @@ impl Core {
     pub(crate) fn fail_with(&self, mut failure: Failure) {
         let life = self.life();
         self.with_world(|world| {
-            failure.node = life.map(|life| world.nodes.lock().name(life.node).to_string());
+            failure.node = life.map(|life| world.name_if_free(life.node));
             world.fail(failure);
         });
         self.stopping.set(true);

@@ -15,18 +15,21 @@
 //!
 //! Boundary: knows threads and lives. That a node restarts is not its business.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::Ended;
 use super::core::{Core, Place, Why};
 use super::schedule::Status;
 use crate::context::Life;
-use crate::outcome::FailureKind;
+use crate::outcome::{Failure, FailureKind};
+use crate::world::World;
 
 /// What is thrown to empty the stack of a dead thread. Whoever catches it gets
 /// it again at the next call into labsim.
 pub(crate) struct Dying;
+
+/// How many calls a destructor may make while its thread unwinds.
+const UNWINDING_STEPS_MAX: u32 = 100_000;
 
 /// How often dying threads may be kept alive by `catch_unwind` before the run
 /// is given up. Code that catches panics in a loop would go on for ever.
@@ -97,13 +100,11 @@ impl Core {
         self.current.set(slot);
         self.dying.set(true);
         self.next_due.set(0); // Sends every `point` into its slow path.
-        if fiber.has_started() {
-            let ended = fiber.resume();
-            assert!(ended, "a dying thread was suspended again");
-        }
-        // A thread that never began is a closure to drop, with what it owns.
-        let finished = catch_unwind(AssertUnwindSafe(|| self.finish(slot, fiber)));
-        drop(finished); // The hook has reported what a destructor threw.
+        self.unwinding_steps.set(0);
+        self.revivals.set(0);
+        let ended = fiber.resume();
+        assert!(ended, "a dying thread was suspended again");
+        self.finish(slot, fiber);
         self.current.set(outer.0);
         self.dying.set(outer.1);
         self.next_due.set(outer.2);
@@ -136,10 +137,50 @@ impl Core {
         self.refuse_to_wait(Why::Lock(serial), place);
     }
 
-    /// True if the scheduler must not switch away from here.
+    /// True if the scheduler must not switch away from here: the thread is
+    /// unwinding, or its lock is showing what it guards.
     #[inline]
     pub(crate) fn must_not_switch(&self) -> bool {
-        self.dying.get() || std::thread::panicking()
+        self.dying.get() || self.observing.get() || std::thread::panicking()
+    }
+
+    /// Runs an observer: no other thread runs until it has returned.
+    pub(crate) fn observe(&self, observer: impl FnOnce()) {
+        struct Observing<'a>(&'a Core, bool);
+        impl Drop for Observing<'_> {
+            fn drop(&mut self) {
+                self.0.observing.set(self.1);
+            }
+        }
+        let observing = Observing(self, self.observing.replace(true));
+        observer();
+        drop(observing);
+    }
+
+    /// The end of a critical section that was observed: if the observer failed
+    /// the run or crashed a node, that takes effect now that the lock is open.
+    pub(crate) fn settle_observed(&self, place: Place) {
+        if self.must_not_switch() {
+            return;
+        }
+        if self.stopping.get() {
+            self.stop_here(place);
+        }
+        if self.kills_pending.get() {
+            self.visit_root();
+        }
+    }
+
+    /// Counts what a destructor does while its thread unwinds. No limit of the
+    /// run ends a loop in there, so this one does.
+    pub(super) fn count_unwinding(&self, place: Place) {
+        if self.observing.get() && !self.dying.get() && !std::thread::panicking() {
+            return;
+        }
+        self.unwinding_steps.set(self.unwinding_steps.get() + 1);
+        if self.unwinding_steps.get() > UNWINDING_STEPS_MAX {
+            self.abandon("spins in a destructor, while it is unwound", place);
+        }
     }
 
     /// True if a call of the running thread must have no effect, because it
@@ -148,6 +189,7 @@ impl Core {
     pub(crate) fn is_muted(&self, place: Place) -> bool {
         if self.dying.get() {
             self.throw_if_revived(place);
+            self.count_unwinding(place);
         }
         self.dying.get()
     }
@@ -172,6 +214,9 @@ impl Core {
     #[cold]
     pub(super) fn refuse_to_wait(&self, why: Why, place: Place) -> ! {
         self.throw_if_revived(place);
+        if self.observing.get() && !self.dying.get() && !std::thread::panicking() {
+            panic!("an observer or a listener waits, at {place}; it must not: nobody else runs until it has returned");
+        }
         let what = match why {
             Why::Lock(serial) => match self.holder(serial) {
                 Some((holder, taken)) => {
@@ -187,6 +232,17 @@ impl Core {
         self.abandon(&format!("{what}, while it is unwound"), place);
     }
 
+    /// Fails the run for a panic that the hook has not seen: one thrown by
+    /// `resume_unwind`, or with the hook replaced.
+    #[cold]
+    pub(crate) fn report_silent_panic(&self, payload: &(dyn std::any::Any + Send), place: Place) {
+        if payload.is::<Dying>() || self.dying.get() || self.with_world(World::has_failed) {
+            return;
+        }
+        let message = crate::panics::message(payload);
+        self.fail(FailureKind::Panic, format!("panicked: {message}"), Some(place));
+    }
+
     /// Ends the run from where it stands. The stacks of this simulation are
     /// never emptied, and its OS thread never returns.
     #[cold]
@@ -199,12 +255,31 @@ impl Core {
         }
     }
 
+    /// Reports that the scheduler itself could not go on.
+    pub(super) fn send_failure(&self, message: &str) {
+        if self.ended.borrow().is_some() {
+            self.with_world(|world| {
+                world.fail(Failure {
+                    kind: FailureKind::Panic,
+                    message: format!("the simulator could not go on: {message}"),
+                    place: None,
+                    at: Duration::from_nanos(self.now.get()),
+                    node: None,
+                    thread: "scheduler".to_owned(),
+                    backtrace: None,
+                    payload: None,
+                });
+            });
+            self.send_outcome(false);
+        }
+    }
+
     /// Reports how the run ended to whoever waits for it.
     pub(super) fn send_outcome(&self, abandoned: bool) {
         let Some(ended) = self.ended.borrow_mut().take() else { return };
         let (failure, notes) = self.with_world(|world| (world.take_failure(), world.notes.lock().take()));
         let cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
-        let threads = self.schedule.borrow().threads_started();
+        let threads = self.schedule.try_borrow().map_or(0, |schedule| schedule.threads_started());
         let outcome = Ended {
             abandoned,
             steps: self.steps.get(),

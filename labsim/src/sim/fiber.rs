@@ -21,6 +21,9 @@ use parking_lot::Mutex;
 /// at the usual size, of which only touched pages take memory.
 const POOL_LIMIT: usize = 1024;
 
+/// The largest closure that is moved onto the stack it runs on, in bytes.
+const BODY_BYTES_MAX: usize = 512;
+
 /// How many stacks a simulation takes from the pool at a time.
 const POOL_BATCH: usize = 16;
 
@@ -41,7 +44,17 @@ impl Fiber {
     /// A fiber that will run `body` on `stack` when first resumed.
     ///
     /// `body` must not unwind: what it throws would surface in `resume`.
-    pub(super) fn new(stack: DefaultStack, body: impl FnOnce() + 'static) -> Self {
+    pub(super) fn new<F: FnOnce() + 'static>(stack: DefaultStack, body: F) -> Self {
+        // A body lies at the top of the stack it runs on. A large one is boxed:
+        // corosensei refuses more than a kilobyte.
+        if size_of::<F>() > BODY_BYTES_MAX {
+            Self::with_small(stack, Box::new(body) as Box<dyn FnOnce()>)
+        } else {
+            Self::with_small(stack, body)
+        }
+    }
+
+    fn with_small(stack: DefaultStack, body: impl FnOnce() + 'static) -> Self {
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
             CURRENT.set(Some(NonNull::from(yielder)));
             body();
@@ -53,24 +66,30 @@ impl Fiber {
     ///
     /// May be called from within another fiber, which then waits for this one.
     pub(super) fn resume(&mut self) -> bool {
-        let outer = CURRENT.take();
+        // Restored on every way out, also if the fiber's end throws.
+        let _outer = Restore { outer: CURRENT.take() };
         let result = self.coroutine.resume(());
-        CURRENT.set(outer);
         matches!(result, CoroutineResult::Return(()))
-    }
-
-    /// True once `body` has begun.
-    pub(super) fn has_started(&self) -> bool {
-        self.coroutine.started()
     }
 
     /// Gives the stack back for another fiber.
     ///
-    /// A fiber that never started is dropped with its body, on the caller's
-    /// stack, and so is its stack. A fiber that is suspended half-way must be
-    /// run to its end first.
-    pub(super) fn into_stack(self) -> Option<DefaultStack> {
-        self.coroutine.done().then(|| self.coroutine.into_stack())
+    /// # Panics
+    ///
+    /// If the fiber has not ended.
+    pub(super) fn into_stack(self) -> DefaultStack {
+        self.coroutine.into_stack()
+    }
+}
+
+/// Makes the outer fiber current again when it is dropped.
+struct Restore {
+    outer: Option<NonNull<Yielder<(), ()>>>,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        CURRENT.set(self.outer);
     }
 }
 
@@ -86,7 +105,8 @@ pub(super) fn suspend() {
     // OS thread, which is the caller:
     // - A fiber sets it before its body begins and again, below, each time it
     //   is resumed; `resume` clears it before it enters a fiber, and restores
-    //   the outer fiber's when the inner one stops. So it never names a fiber
+    //   the outer fiber's when the inner one stops, by a guard, so also when
+    //   it unwinds. So it never names a fiber
     //   that is suspended or has ended while other code runs.
     // - The yielder lies on the fiber's own stack, beneath the frame of `body`,
     //   until `body` returns. We are called from within `body`.

@@ -18,13 +18,14 @@
 //! Boundary: knows threads, time and nodes. Knows no links, disks or messages.
 
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, mpsc};
 
 use cpu_time::ThreadTime;
 use parking_lot::Mutex;
 
 use crate::context::{self, Mode};
-use crate::outcome::{Config, Failure, Outcome, TraceStep};
+use crate::outcome::{Config, Failure, Outcome, Preemption, TraceStep};
 use crate::panics;
 
 mod core;
@@ -103,14 +104,19 @@ struct Ended {
 /// # Panics
 ///
 /// If the caller is itself in a simulation: a simulated thread that waits for
-/// another simulation would stop its own.
+/// another simulation would stop its own. If `config` allows no thread, or has
+/// a preemption rate of one in 0.
+#[track_caller]
 pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     assert!(
         context::mode() != Mode::Simulated,
         "a simulation was started inside a simulation; start it from an ordinary thread"
     );
+    assert!(config.thread_limit > 0, "a thread limit of 0 leaves no room for the first thread");
+    assert!(config.preemption != Some(Preemption::OneIn(0)), "OneIn(0) is no rate; Never is one");
     panics::install_hook();
     let seed = config.seed;
+    let place = Location::caller();
     let value = Arc::new(Mutex::new(None));
     let (ended_tx, ended_rx) = mpsc::channel();
 
@@ -119,11 +125,17 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         .name(format!("seed {seed}"))
         .spawn(move || {
             let begun = ThreadTime::now();
-            let body = move || {
-                let result = body();
-                *slot.lock() = Some(result);
+            let body = move || match catch_unwind(AssertUnwindSafe(body)) {
+                Ok(result) => *slot.lock() = Some(result),
+                Err(payload) => with(|core| core.report_silent_panic(payload.as_ref(), place)),
             };
-            with(|core| core.run(config, begun, ended_tx, body));
+            let ran = catch_unwind(AssertUnwindSafe(|| with(|core| core.run(config, begun, ended_tx, body))));
+            context::set_mode(Mode::Outside);
+            if let Err(payload) = ran {
+                // The scheduler itself failed: a bug of this crate, or a limit
+                // of the configuration that leaves no room for the first thread.
+                with(|core| core.send_failure(&panics::message(payload.as_ref())));
+            }
         })
         .expect("the operating system refuses another thread");
 
@@ -138,7 +150,7 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         result: match (ended.failure, value) {
             (None, Some(value)) => Ok(value),
             (Some(failure), _) => Err(failure),
-            (None, None) => unreachable!("a run without failure ends when its body has returned"),
+            (None, None) => unreachable!("a body that does not return was reported"),
         },
         seed,
         elapsed: std::time::Duration::from_nanos(ended.nanos),
@@ -147,6 +159,7 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         threads: ended.threads,
         hash: ended.hash,
         cpu: ended.cpu,
+        abandoned: ended.abandoned,
         notes: ended.notes,
         trace: ended.trace,
     }

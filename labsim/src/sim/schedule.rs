@@ -322,6 +322,7 @@ impl Core {
                 thread.fiber.take()
             };
             let mut fiber = fiber.expect("a thread that is not running has its fiber in its slot");
+            crate::panics::forget_nesting();
             if fiber.resume() {
                 self.finish(slot, fiber);
                 self.unwind_the_dead();
@@ -351,9 +352,7 @@ impl Core {
     pub(super) fn finish(&self, slot: u32, fiber: Fiber) {
         let stack = fiber.into_stack();
         let mut schedule = self.schedule.borrow_mut();
-        if let Some(stack) = stack {
-            schedule.stacks.give(stack);
-        }
+        schedule.stacks.give(stack);
         let thread = &mut schedule.slots[slot as usize];
         thread.status = Status::Free;
         thread.epoch = thread.epoch.wrapping_add(1);
@@ -387,8 +386,21 @@ impl Core {
         };
         let fiber = Fiber::new(stack, move || {
             // A student's panic has been reported by the hook. What arrives
-            // here has done its work: it emptied the stack.
-            let _ = catch_unwind(AssertUnwindSafe(body));
+            // here has done its work: it emptied the stack. It may itself own
+            // something whose destructor throws.
+            let thrown = catch_unwind(AssertUnwindSafe(move || {
+                // Killed before its first step: what it owns is dropped as on
+                // any other dying thread, while this stack unwinds.
+                super::with(|core| {
+                    if core.dying.get() {
+                        core.throw()
+                    }
+                });
+                body();
+            }));
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
+                std::mem::forget(again);
+            }
         });
         let slot = schedule.free.pop().unwrap_or_else(|| {
             schedule.slots.push(Slot::empty(new.place));
@@ -428,13 +440,20 @@ impl Core {
         }
         if self.must_not_switch() {
             self.throw_if_revived(place);
+            self.count_unwinding(place);
             return;
         }
         if self.now.get() > self.time_limit.get() || self.steps.get() > self.step_limit.get() {
             self.fail_limit();
             self.stop_here(place);
         }
+        if self.stopping.get() {
+            self.stop_here(place); // It caught its own panic, which has failed the run.
+        }
         self.fire_due_timers();
+        if self.kills_pending.get() {
+            self.visit_root();
+        }
         if may_preempt && self.preemption.get() != Preemption::Never {
             self.give_way(place);
         }
@@ -460,7 +479,11 @@ impl Core {
     pub(crate) fn yield_now(&self, place: Place) {
         if self.must_not_switch() {
             self.throw_if_revived(place);
+            self.count_unwinding(place);
             return;
+        }
+        if self.kills_pending.get() {
+            self.visit_root();
         }
         {
             let mut schedule = self.schedule.borrow_mut();
@@ -490,6 +513,9 @@ impl Core {
     pub(crate) fn wait(&self, why: Why, place: Place, until: Option<u64>) -> bool {
         if self.must_not_switch() {
             self.refuse_to_wait(why, place);
+        }
+        if self.kills_pending.get() {
+            self.visit_root(); // Perhaps this very thread is among the dead.
         }
         let current = self.current.get();
         {

@@ -229,8 +229,15 @@ impl Condvar {
             mutex.unlock_simulated(core, data);
             let until = timeout.and_then(|timeout| core.deadline(timeout));
             let timed_out = core.wait(Why::Condvar, place, until);
-            chosen.settle(timed_out);
-            guard.data = Some(mutex.relock_simulated(core, place));
+            if timed_out {
+                chosen.settle(true);
+                guard.data = Some(mutex.relock_simulated(core, place));
+            } else {
+                // A thread that dies before it has the lock passes its
+                // notification on.
+                guard.data = Some(mutex.relock_simulated(core, place));
+                chosen.settle(false);
+            }
             timed_out
         })
     }

@@ -79,7 +79,9 @@ impl<T> Mutex<T> {
             Mode::Real => {
                 real::check();
                 self.home.outside();
-                self.data.lock()
+                let data = self.data.lock();
+                real::check(); // It may have died while it waited.
+                data
             }
             Mode::Outside => {
                 self.home.outside();
@@ -218,8 +220,20 @@ impl<T> Mutex<T> {
         if let Some(observer) = &self.observer
             && !core.must_not_switch()
         {
-            observer(&data, &Watch::THE);
+            // Should the observer throw, the lock opens all the same.
+            let opening = Opening { mutex: self, core, data: Some(data) };
+            core.observe(|| {
+                if let Some(data) = &opening.data {
+                    observer(data, &Watch::THE);
+                }
+            });
+            return opening.open();
         }
+        self.open_simulated(core, data)
+    }
+
+    #[inline]
+    fn open_simulated(&self, core: &Core, data: parking_lot::MutexGuard<'_, T>) -> &'static Location<'static> {
         drop(data);
         let taken = core.lock_released(self.home.in_simulation(core, Location::caller()));
         if !self.waiters.is_empty() {
@@ -244,6 +258,28 @@ impl<T> Mutex<T> {
         place: &'static Location<'static>,
     ) -> parking_lot::MutexGuard<'_, T> {
         self.lock_simulated(core, place)
+    }
+}
+
+/// A lock that is about to open, whatever happens.
+struct Opening<'a, T> {
+    mutex: &'a Mutex<T>,
+    core: &'a Core,
+    data: Option<parking_lot::MutexGuard<'a, T>>,
+}
+
+impl<T> Opening<'_, T> {
+    fn open(mut self) -> &'static Location<'static> {
+        let data = self.data.take().expect("it is open only once");
+        self.mutex.open_simulated(self.core, data)
+    }
+}
+
+impl<T> Drop for Opening<'_, T> {
+    fn drop(&mut self) {
+        if let Some(data) = self.data.take() {
+            self.mutex.open_simulated(self.core, data);
+        }
     }
 }
 
@@ -327,6 +363,9 @@ impl<T> Drop for MutexGuard<'_, T> {
         if context::mode() == Mode::Simulated {
             sim::with(|core| {
                 let place = self.mutex.unlock_simulated(core, data);
+                if self.mutex.observer.is_some() {
+                    core.settle_observed(place);
+                }
                 core.point(place);
             });
         } else {

@@ -1,4 +1,6 @@
 //! Single words: what each operation returns, and that it is a step.
+//!
+//! Boundary: no memory ordering: there is none to be seen.
 
 use labsim::sync::Arc;
 use labsim::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};

@@ -1,4 +1,6 @@
 //! Channels: messages in order, room, time-outs, and ends that are gone.
+//!
+//! Boundary: threads of one world; no nodes.
 
 use labsim::channel::{
     self, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError, TrySendError,

@@ -1,4 +1,6 @@
 //! Conditions: every wait, who is woken, and what the calls return.
+//!
+//! Boundary: one condition and its lock.
 
 use labsim::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use labsim::sync::{Arc, Condvar, Mutex};

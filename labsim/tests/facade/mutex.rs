@@ -1,4 +1,6 @@
 //! Locks: who has one, who waits for one, and who holds one too long.
+//!
+//! Boundary: one or two locks; observed ones are in `machines`.
 
 use labsim::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use labsim::sync::{Arc, Mutex, locks_held};

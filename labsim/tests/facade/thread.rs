@@ -1,4 +1,6 @@
 //! Threads: what they return, how they wait for each other, what they are called.
+//!
+//! Boundary: no locks, no crashes.
 
 use labsim::sync::Arc;
 use labsim::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};

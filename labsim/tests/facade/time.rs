@@ -1,4 +1,6 @@
 //! Moments, and time that passes only where it has to.
+//!
+//! Boundary: no wall time: only virtual time is asserted.
 
 use std::cmp::Ordering;
 

@@ -1,5 +1,7 @@
 //! Worlds: what must not cross from one to another, how one ends, and what its
 //! seeds find.
+//!
+//! Boundary: worlds as wholes; each primitive has a file of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

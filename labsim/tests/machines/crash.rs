@@ -1,4 +1,6 @@
 //! Crashes: dead at once, locks free, wake-ups passed on, destructors without effect.
+//!
+//! Boundary: simulated crashes; those of OS threads are in `real.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -7,7 +9,7 @@ use labsim::node::Node;
 use labsim::sync::{Arc, Condvar, Mutex};
 use labsim::{Config, FailureKind, channel, note, simulate, thread};
 
-use crate::{MS, OnDrop, SEEDS, failure, run, run_seeds};
+use crate::{MS, OnDrop, SEEDS, alone, failure, run, run_seeds};
 
 // Dead at once.
 
@@ -575,31 +577,35 @@ fn a_dying_destructor_that_waits_for_a_condition_fails_the_run() {
 
 #[test]
 fn a_destructor_that_panics_while_its_thread_dies_fails_the_run() {
-    let failure = failure(1, || {
-        let node = Node::new("doomed");
-        node.spawn("panicker", || {
-            let _last = OnDrop(|| panic!("from a destructor"));
-            thread::park();
+    alone("crash::a_destructor_that_panics_while_its_thread_dies_fails_the_run", || {
+        let failure = failure(1, || {
+            let node = Node::new("doomed");
+            node.spawn("panicker", || {
+                let _last = OnDrop(|| panic!("from a destructor"));
+                thread::park();
+            });
+            thread::sleep(MS);
+            node.crash();
         });
-        thread::sleep(MS);
-        node.crash();
+        assert_eq!(failure.kind, FailureKind::Panic);
+        assert!(failure.message.contains("from a destructor"), "{failure}");
+        assert_eq!(failure.thread, "panicker");
+        assert_eq!(failure.node.as_deref(), Some("doomed"));
     });
-    assert_eq!(failure.kind, FailureKind::Panic);
-    assert!(failure.message.contains("from a destructor"), "{failure}");
-    assert_eq!(failure.thread, "panicker");
-    assert_eq!(failure.node.as_deref(), Some("doomed"));
 }
 
 #[test]
 fn a_destructor_that_panics_when_the_run_is_over_fails_it() {
-    let failure = failure(1, || {
-        thread::spawn("panicker", || {
-            let _last = OnDrop(|| panic!("from a destructor"));
-            thread::park();
+    alone("crash::a_destructor_that_panics_when_the_run_is_over_fails_it", || {
+        let failure = failure(1, || {
+            thread::spawn("panicker", || {
+                let _last = OnDrop(|| panic!("from a destructor"));
+                thread::park();
+            });
+            thread::sleep(MS);
         });
-        thread::sleep(MS);
+        assert!(failure.message.contains("from a destructor"), "{failure}");
     });
-    assert!(failure.message.contains("from a destructor"), "{failure}");
 }
 
 // Catching the unwinding.

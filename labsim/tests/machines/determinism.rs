@@ -1,4 +1,6 @@
 //! One seed is one run, and a draw is nobody else's.
+//!
+//! Boundary: compares runs; the hashes themselves stand in `golden.rs`.
 
 use std::collections::BTreeSet;
 

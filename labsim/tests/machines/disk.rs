@@ -1,4 +1,6 @@
 //! Disks: what was synced is there after a crash, and nothing else.
+//!
+//! Boundary: one node at a time; what a crash does to threads is in `crash.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,6 @@
 //! Links: what becomes of a message, and what that depends on.
+//!
+//! Boundary: fates, not messages: those are in labrpc.
 
 use labsim::links::{self, Fate, Link};
 use labsim::node::Node;

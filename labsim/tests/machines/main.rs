@@ -27,6 +27,9 @@ mod real;
 mod reports;
 mod watch;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
 use labsim::time::Duration;
 use labsim::{Config, Failure, simulate};
 
@@ -60,6 +63,29 @@ fn failure_of<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send
         Ok(_) => panic!("seed {seed}: the run was to fail, and passed"),
         Err(failure) => failure,
     }
+}
+
+/// Set to the name of the test in the process that [`alone`] starts.
+const ALONE: &str = "LABSIM_TEST_ALONE";
+
+/// How that process says that the test passed.
+const PASSED: i32 = 99;
+
+/// Tells the story of `test` in a process of its own.
+///
+/// The panic hook belongs to the process. A story that replaces it would touch
+/// other tests, and one that panics in a destructor leaves an OS thread parked
+/// within it, so that libtest waits for ever when it takes its own hook back.
+fn alone(test: &str, story: impl FnOnce()) {
+    if std::env::var_os(ALONE).is_some_and(|name| name == test) {
+        let ended = catch_unwind(AssertUnwindSafe(story));
+        std::process::exit(if ended.is_ok() { PASSED } else { 1 });
+    }
+    let this = std::env::current_exe().expect("a test knows its own file");
+    let inner = Command::new(this).args([test, "--exact", "--nocapture"]).env(ALONE, test).output();
+    let inner = inner.expect("a test can be started again");
+    let said = [inner.stdout, inner.stderr].concat();
+    assert_eq!(inner.status.code(), Some(PASSED), "{}", String::from_utf8_lossy(&said));
 }
 
 /// Acts when it is dropped.

@@ -1,4 +1,6 @@
 //! Notes: a run's story in its own order, which changes nothing.
+//!
+//! Boundary: what is kept, not how it is shown.
 
 use labsim::node::Node;
 use labsim::{Config, channel, note, simulate, thread};

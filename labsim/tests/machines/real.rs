@@ -3,6 +3,8 @@
 //! Nothing here depends on how long the machine takes: a thread that must not
 //! go on is joined, and what must happen is waited for. Only a test that would
 //! hang runs into `PATIENCE`.
+//!
+//! Boundary: asserts no time of the machine, which is as busy as it is.
 
 use std::sync::Mutex as Plain;
 use std::sync::atomic::{AtomicBool, Ordering};

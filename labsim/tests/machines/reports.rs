@@ -1,14 +1,15 @@
 //! Reports: what a failed run says, and where it says it happened.
+//!
+//! Boundary: failures and their words; their causes are tested beside this file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 
 use labsim::node::Node;
 use labsim::sync::{Arc, Condvar, Mutex, assert_no_lock_held, locks_held};
 use labsim::time::Duration;
 use labsim::{Config, Failure, FailureKind, channel, simulate, thread};
 
-use crate::{MS, failure, failure_of};
+use crate::{MS, alone, failure, failure_of};
 
 /// This file's name and `line`, as reports show them.
 fn at(line: u32) -> String {
@@ -318,11 +319,13 @@ fn a_panic_that_is_caught_fails_the_run_all_the_same() {
 
 #[test]
 fn a_destructor_that_panics_during_a_panic_does_not_hide_the_first() {
-    let failure = failure(1, || {
-        let _last = crate::OnDrop(|| panic!("the second"));
-        panic!("the first");
+    alone("reports::a_destructor_that_panics_during_a_panic_does_not_hide_the_first", || {
+        let failure = failure(1, || {
+            let _last = crate::OnDrop(|| panic!("the second"));
+            panic!("the first");
+        });
+        assert_says(&failure, FailureKind::Panic, &["the first"]);
     });
-    assert_says(&failure, FailureKind::Panic, &["the first"]);
 }
 
 #[test]
@@ -334,24 +337,10 @@ fn a_destructor_that_waits_during_a_panic_does_not_hang() {
     assert_says(&failure, FailureKind::Panic, &["the first"]);
 }
 
-/// Set in the process that the next test starts.
-const INNER: &str = "LABSIM_TEST_PREVIOUS_HOOK";
-
 /// The hook is the process's, so this is told in a process of its own.
 #[test]
 fn a_panic_outside_of_any_world_goes_to_the_previous_hook() {
-    if std::env::var_os(INNER).is_some() {
-        return panic_outside();
-    }
-    let this = "reports::a_panic_outside_of_any_world_goes_to_the_previous_hook";
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([this, "--exact", "--nocapture", "--test-threads=1"])
-        .env(INNER, "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("1 passed"), "the inner test did not run:\n{said}");
+    alone("reports::a_panic_outside_of_any_world_goes_to_the_previous_hook", panic_outside);
 }
 
 fn panic_outside() {

@@ -1,4 +1,6 @@
 //! Watching: a lock that publishes as it opens, and a watcher that stops the run.
+//!
+//! Boundary: values of any type; no Raft.
 
 use std::sync::Mutex as Plain;
 

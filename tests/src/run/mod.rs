@@ -40,7 +40,13 @@ pub fn cargo_test(name: &str) {
     }
     let Some(first) = failed.first() else { return };
     let count = seeds.unwrap_or(CARGO_TEST_SEEDS).len();
-    print!("{}", report::failure(first, failed.len() as u64, count));
+    let report = report::failure(first, failed.len() as u64, count);
+    if failed.iter().any(|run| run.abandoned) {
+        // The test runner would wait for ever for std's panic hook.
+        eprintln!("{report}  the run was ended in a destructor; the other tests of this process are not run");
+        std::process::exit(101);
+    }
+    print!("{report}");
     // The report has said everything. A panic message would say it again.
     std::panic::resume_unwind(Box::new("see the report above"));
 }

@@ -41,6 +41,8 @@ pub struct RunResult {
     pub broken: Option<Broken>,
     /// Whose step broke it.
     pub caused_by: Option<CausedBy>,
+    /// Its OS thread could not be ended.
+    pub abandoned: bool,
     /// The last notes.
     pub notes: Vec<Note>,
     /// What deserves a word.
@@ -129,6 +131,7 @@ fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) ->
         real,
         broken: None,
         caused_by: None,
+        abandoned: false,
         notes: Vec::new(),
         warnings: std::mem::take(&mut trail.warnings.lock()),
         sights: trail.sights.lock().seen().clone(),
@@ -158,6 +161,7 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Vec<labsim::TraceSte
     result.cpu = outcome.cpu;
     result.steps = outcome.steps;
     result.hash = outcome.hash;
+    result.abandoned = outcome.abandoned;
     if let Err(failure) = outcome.result {
         result.broken = Some(Broken::from_failure(&failure));
         result.notes = outcome.notes;

@@ -1,4 +1,6 @@
 //! `cargo lab` as a user meets it: what it prints, and how it exits.
+//!
+//! Boundary: arguments, lines and exit codes; not what the runs find.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};

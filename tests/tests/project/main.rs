@@ -1,5 +1,7 @@
 //! What holds of the project as a whole: the arrows between its crates, and the
 //! `lab` command as a user meets it.
+//!
+//! Boundary: the project from outside; each crate tests its own inside.
 
 mod arrows;
 mod command;
