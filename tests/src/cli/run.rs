@@ -22,9 +22,6 @@ use crate::suites;
 const SEEDS: SeedRange = SeedRange { first: 0, end: 20 };
 /// The seeds of a run on OS threads, which they do not reproduce.
 const REAL_SEEDS: SeedRange = SeedRange { first: 0, end: 1 };
-/// Up to so many runs, each one is announced where no bar can show it; of more,
-/// one in a hundred.
-const ANNOUNCED_MAX: u64 = 1000;
 /// A command that is done sooner shows no bar.
 const BAR_AFTER: Duration = Duration::from_secs(1);
 
@@ -35,10 +32,10 @@ pub(super) struct Run {
     #[arg(value_name = "PART or TEST")]
     words: Vec<String>,
     /// This one seed, decimal or 0x
-    #[arg(long, value_parser = parse_seed, conflicts_with = "seeds")]
+    #[arg(long, value_parser = parse_seed, conflicts_with = "seeds", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// The seeds 0..N, or A..B without B [default: 20]
-    #[arg(long, value_name = "N or A..B")]
+    #[arg(long, value_name = "N or A..B", allow_negative_numbers = true)]
     seeds: Option<SeedRange>,
     /// How many runs at a time [default: one for each processor]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
@@ -133,7 +130,6 @@ impl Run {
         let mut record = Record::begin(&plan.asked, plan.go_on);
         let mut card = Card::default();
         let mut first_red: BTreeMap<&str, RunResult> = BTreeMap::new();
-        let announce_all = plan.jobs.len() <= ANNOUNCED_MAX;
 
         // What each worker is at: a sweep that is killed has it on the screen.
         let at_work = Mutex::new(HashMap::new());
@@ -142,7 +138,7 @@ impl Run {
                 let mut at_work = at_work.lock();
                 at_work.insert(std::thread::current().id(), format!("{} --seed {}", job.test.name, job.seed));
                 bar.set_message(at_work.values().cloned().collect::<Vec<_>>().join(", "));
-            } else if announce_all || job.seed.is_multiple_of(100) {
+            } else {
                 report::announce(job.test.name, job.seed);
             }
         };
