@@ -90,7 +90,7 @@ impl Run {
             _ => Mode::Simulated,
         };
         let seeds = match self.seed {
-            Some(seed) => SeedRange::only(seed)?,
+            Some(seed) => SeedRange::only(seed),
             None => self.seeds.unwrap_or(if self.real { REAL_SEEDS } else { SEEDS }),
         };
         let asked = Asked {

@@ -2,6 +2,9 @@
 //!
 //! Boundary: text to numbers, with errors that say what to write instead.
 
+/// The greatest seed that is read: a range has to end after it.
+const SEED_MAX: u64 = u64::MAX - 1;
+
 /// Consecutive seeds; `end` is not among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SeedRange {
@@ -13,14 +16,8 @@ pub struct SeedRange {
 
 impl SeedRange {
     /// Exactly this one.
-    ///
-    /// # Errors
-    ///
-    /// For the greatest number, which no range can end after.
-    pub fn only(seed: u64) -> Result<Self, String> {
-        let end =
-            seed.checked_add(1).ok_or_else(|| format!("seed {seed} is too great; seeds go up to {}", seed - 1))?;
-        Ok(Self { first: seed, end })
+    pub fn only(seed: u64) -> Self {
+        Self { first: seed, end: seed.saturating_add(1) }
     }
 
     /// How many there are.
@@ -80,10 +77,13 @@ pub fn parse_seed(text: &str) -> Result<u64, String> {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
     };
-    parsed.map_err(|error| match error.kind() {
-        std::num::IntErrorKind::PosOverflow => format!("{text} is too great for a seed; the greatest is {}", u64::MAX),
-        _ => format!("`{text}` is not a seed; write a number such as 17 or 0x11"),
-    })
+    let too_great = || format!("{text} is too great for a seed; the greatest is {SEED_MAX}");
+    match parsed {
+        Ok(seed) if seed <= SEED_MAX => Ok(seed),
+        Ok(_) => Err(too_great()),
+        Err(error) if *error.kind() == std::num::IntErrorKind::PosOverflow => Err(too_great()),
+        Err(_) => Err(format!("`{text}` is not a seed; write a number such as 17 or 0x11")),
+    }
 }
 
 /// What `LAB_SEED` and `LAB_SEEDS` ask for, if they are set.
@@ -92,7 +92,7 @@ pub(super) fn from_environment() -> Result<Option<SeedRange>, String> {
     match (read("LAB_SEED"), read("LAB_SEEDS")) {
         (Some(_), Some(_)) => Err("both LAB_SEED and LAB_SEEDS are set; unset one of them".to_owned()),
         (Some(seed), None) => {
-            let range = parse_seed(&seed).and_then(SeedRange::only);
+            let range = parse_seed(&seed).map(SeedRange::only);
             range.map(Some).map_err(|error| format!("LAB_SEED: {error}"))
         }
         (None, Some(seeds)) => seeds.parse().map(Some).map_err(|error| format!("LAB_SEEDS: {error}")),
@@ -110,7 +110,7 @@ mod tests {
         for (text, first, end) in rows {
             assert_eq!(text.parse(), Ok(SeedRange { first, end }), "{text}");
         }
-        assert_eq!(parse_seed("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(parse_seed("18446744073709551614"), Ok(SEED_MAX));
     }
 
     #[test]
@@ -120,7 +120,8 @@ mod tests {
             ("", "not a seed"),
             ("-1", "not a seed"),
             ("1.5", "not a seed"),
-            ("18446744073709551616", "too great"),
+            ("18446744073709551615", "the greatest is 18446744073709551614"),
+            ("18446744073709551616", "the greatest is 18446744073709551614"),
             ("0", "write 0..1"),
             ("7..7", "write 7..8"),
             ("9..3", "write 3..9"),
@@ -130,6 +131,5 @@ mod tests {
             let error = text.parse::<SeedRange>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
-        assert!(SeedRange::only(u64::MAX).is_err());
     }
 }

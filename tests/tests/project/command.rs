@@ -43,6 +43,7 @@ fn a_wrong_word_is_answered_with_the_nearest_right_one() {
         (&["run", "2z"], "did you mean 2a?"),
         (&["run", "--sed", "1"], "'--seed'"),
         (&["run", "--seed", "x"], "write a number such as 17"),
+        (&["run", "--seed", "-1"], "write a number such as 17"),
         (&["run", "--seed", "99999999999999999999"], "too great"),
         (&["run", "--seeds", "9..3"], "write 3..9"),
         (&["run", "--seeds", "0"], "write 0..1"),
