@@ -6,6 +6,7 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
+use crate::context;
 use crate::note::Note;
 
 /// How a run is set up. Everything not fixed here is drawn from the seed.
@@ -162,6 +163,27 @@ pub enum FailureKind {
     Limit,
     /// The code that watches the run said so, by [`fail`](crate::fail).
     Raised,
+}
+
+impl Failure {
+    /// A failure of the thread `thread`, with nothing more known of it.
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>, at: Duration, thread: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            place: None,
+            at,
+            node: None,
+            thread: thread.into(),
+            backtrace: None,
+            payload: None,
+        }
+    }
+
+    /// A failure of the calling thread, now.
+    pub(crate) fn here(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::new(kind, message, context::elapsed(), context::thread_name())
+    }
 }
 
 impl fmt::Display for Failure {

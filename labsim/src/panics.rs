@@ -67,13 +67,8 @@ fn describe(info: &PanicHookInfo<'_>) -> Failure {
     let message = message(info.payload());
     let wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     Failure {
-        kind: FailureKind::Panic,
-        message: format!("panicked: {message}"),
         place: info.location().map(ToString::to_string),
-        at: context::elapsed(),
-        node: None,
-        thread: context::thread_name(),
         backtrace: wanted.then(|| Backtrace::force_capture().to_string()),
-        payload: None,
+        ..Failure::here(FailureKind::Panic, format!("panicked: {message}"))
     }
 }

@@ -26,7 +26,7 @@ use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, Failure, FailureKind, Outcome};
 use crate::panics;
 use crate::sim::Dying;
-use crate::thread::{Inner, Result, Slot};
+use crate::thread::{Inner, Slot};
 use crate::world::World;
 
 /// How long a real run waits at its end for threads that do not notice it.
@@ -171,24 +171,15 @@ pub(crate) fn spawn<T: Send + 'static>(
         if let Err(payload) = &ended {
             report_silent_panic(payload.as_ref());
         }
-        let result: Result<T> = ended;
-        *store.lock() = Some(result);
+        *store.lock() = Some(ended);
         leave();
         drop(ended_tx); // Joiners wait for this end of the channel to go.
         shared.threads.fetch_sub(1, Ordering::SeqCst);
     });
     if let Err(error) = started {
         shared.threads.fetch_sub(1, Ordering::SeqCst);
-        fail(Failure {
-            kind: FailureKind::Limit,
-            message: format!("the operating system refuses another thread: {error}"),
-            place: None,
-            at: context::elapsed(),
-            node: None,
-            thread: context::thread_name(),
-            backtrace: None,
-            payload: None,
-        });
+        let message = format!("the operating system refuses another thread: {error}");
+        fail(Failure::here(FailureKind::Limit, message));
         check();
     }
     Inner::Real(Ended { gone: ended_rx }, slot)
@@ -200,16 +191,7 @@ fn report_silent_panic(payload: &(dyn Any + Send)) {
     if payload.is::<Dying>() || with(|thread| thread.world.has_failed()) != Some(false) {
         return;
     }
-    fail(Failure {
-        kind: FailureKind::Panic,
-        message: format!("panicked: {}", panics::message(payload)),
-        place: None,
-        at: context::elapsed(),
-        node: None,
-        thread: context::thread_name(),
-        backtrace: None,
-        payload: None,
-    });
+    fail(Failure::here(FailureKind::Panic, format!("panicked: {}", panics::message(payload))));
 }
 
 fn enter(thread: RealThread) {
@@ -260,16 +242,8 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         }
     };
     if overdue {
-        world.fail(Failure {
-            kind: FailureKind::TimeLimit,
-            message: format!("the run went past its limit of {:.3}s", config.time_limit.as_secs_f64()),
-            place: None,
-            at: world.wall_elapsed(),
-            node: None,
-            thread: "main".to_owned(),
-            backtrace: None,
-            payload: None,
-        });
+        let message = format!("the run went past its limit of {:.3}s", config.time_limit.as_secs_f64());
+        world.fail(Failure::new(FailureKind::TimeLimit, message, world.wall_elapsed(), "main"));
     }
     let elapsed = world.wall_elapsed();
     drop(shared.cut_all());

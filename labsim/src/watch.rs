@@ -117,16 +117,7 @@ pub fn fail(message: impl Into<String>, payload: impl Any + Send) {
     if context::is_dying() {
         return; // What a dying thread says in a destructor is not of this run.
     }
-    let failure = Failure {
-        kind: FailureKind::Raised,
-        message: message.into(),
-        place: None,
-        at: context::elapsed(),
-        node: None,
-        thread: context::thread_name(),
-        backtrace: None,
-        payload: Some(Box::new(payload)),
-    };
+    let failure = Failure { payload: Some(Box::new(payload)), ..Failure::here(FailureKind::Raised, message) };
     match context::mode() {
         Mode::Simulated => sim::with(|core| {
             core.fail_with(failure);

@@ -307,16 +307,8 @@ impl Core {
 
     /// Records a failure of the running thread, and that the run is over.
     pub(crate) fn fail(&self, kind: FailureKind, message: String, place: Option<Place>) {
-        self.fail_with(Failure {
-            kind,
-            message,
-            place: place.map(ToString::to_string),
-            at: Duration::from_nanos(self.now.get()),
-            node: None,
-            thread: self.current_name().into_owned(),
-            backtrace: None,
-            payload: None,
-        });
+        let place = place.map(ToString::to_string);
+        self.fail_with(Failure { place, ..Failure::here(kind, message) });
     }
 
     /// As `fail`, for a failure that is already described, its node excepted.

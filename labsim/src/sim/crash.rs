@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::Ended;
 use super::core::{Core, Place, Why};
-use super::schedule::Status;
+use super::schedule::{Schedule, Status};
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;
@@ -41,15 +41,14 @@ impl Core {
     pub(crate) fn crash(&self, life: Life) {
         {
             let mut schedule = self.schedule.borrow_mut();
-            for slot in &mut schedule.slots {
+            let Schedule { slots, ready, .. } = &mut *schedule;
+            for slot in slots.iter_mut() {
                 if slot.status != Status::Free && slot.life == Some(life) {
                     slot.status = Status::Dying;
                     self.kills_pending.set(true);
                 }
             }
-            let slots = std::mem::take(&mut schedule.slots);
-            schedule.ready.retain(|slot| slots[*slot as usize].status == Status::Ready);
-            schedule.slots = slots;
+            ready.retain(|slot| slots[*slot as usize].status == Status::Ready);
         }
         self.mix(u64::from(life.number));
         if self.kills_pending.get() && !self.must_not_switch() {
@@ -258,18 +257,9 @@ impl Core {
     /// Reports that the scheduler itself could not go on.
     pub(super) fn send_failure(&self, message: &str) {
         if self.ended.borrow().is_some() {
-            self.with_world(|world| {
-                world.fail(Failure {
-                    kind: FailureKind::Panic,
-                    message: format!("the simulator could not go on: {message}"),
-                    place: None,
-                    at: Duration::from_nanos(self.now.get()),
-                    node: None,
-                    thread: "scheduler".to_owned(),
-                    backtrace: None,
-                    payload: None,
-                });
-            });
+            let at = Duration::from_nanos(self.now.get());
+            let message = format!("the simulator could not go on: {message}");
+            self.with_world(|world| world.fail(Failure::new(FailureKind::Panic, message, at, "scheduler")));
             self.send_outcome(false);
         }
     }

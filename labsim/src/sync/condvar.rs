@@ -231,11 +231,11 @@ impl Condvar {
             let timed_out = core.wait(Why::Condvar, place, until);
             if timed_out {
                 chosen.settle(true);
-                guard.data = Some(mutex.relock_simulated(core, place));
+                guard.data = Some(mutex.lock_simulated(core, place));
             } else {
                 // A thread that dies before it has the lock passes its
                 // notification on.
-                guard.data = Some(mutex.relock_simulated(core, place));
+                guard.data = Some(mutex.lock_simulated(core, place));
                 chosen.settle(false);
             }
             timed_out

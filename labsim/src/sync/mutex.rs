@@ -162,8 +162,11 @@ impl<T> Mutex<T> {
 
     /// Takes the lock in the scheduler's way.
     #[inline]
-    #[track_caller]
-    fn lock_simulated(&self, core: &Core, place: &'static Location<'static>) -> parking_lot::MutexGuard<'_, T> {
+    pub(super) fn lock_simulated(
+        &self,
+        core: &Core,
+        place: &'static Location<'static>,
+    ) -> parking_lot::MutexGuard<'_, T> {
         let serial = self.home.in_simulation(core, place);
         loop {
             if let Some(data) = self.data.try_lock() {
@@ -249,15 +252,6 @@ impl<T> Mutex<T> {
         {
             observer(data, &Watch::THE);
         }
-    }
-
-    #[track_caller]
-    pub(super) fn relock_simulated(
-        &self,
-        core: &Core,
-        place: &'static Location<'static>,
-    ) -> parking_lot::MutexGuard<'_, T> {
-        self.lock_simulated(core, place)
     }
 }
 
