@@ -3,12 +3,35 @@
 //! Boundary: arguments, lines and exit codes; not what the runs find.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
 fn lab(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lab")).args(arguments).output().expect("the lab command starts")
+    let test = std::thread::current().name().expect("libtest names its threads").replace("::", "-");
+    lab_in(&workspace(&test), arguments)
+}
+
+fn lab_in(workspace: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.args(arguments).current_dir(workspace).output().expect("the lab command starts")
+}
+
+/// A folder that looks like a workspace: the record of its last run is nobody
+/// else's.
+fn workspace(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    for package in ["raft", "tests"] {
+        fs::create_dir_all(root.join(package)).expect("the folder can be made");
+        fs::write(root.join(package).join("Cargo.toml"), "").expect("the file can be written");
+    }
+    root
+}
+
+fn record_of(workspace: &Path) -> PathBuf {
+    workspace.join("target/lab/last.ndjson")
 }
 
 fn stdout(output: &Output) -> String {
@@ -127,10 +150,35 @@ fn each_run_is_announced_before_it_begins() {
 }
 
 #[test]
-fn a_complete_run_has_nothing_to_resume() {
-    // The record is the workspace's: this test and the others share it, so only
-    // what holds of any green record is asserted.
-    let output = lab(&["run", "--failed"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("nothing failed"), "{}", stdout(&output));
+fn an_interrupted_run_goes_on_where_it_was() {
+    let workspace = workspace("interrupted");
+    let record = record_of(&workspace);
+    let _ = fs::remove_file(&record);
+    for flag in ["--resume", "--failed"] {
+        let output = lab_in(&workspace, &["run", flag]);
+        assert_eq!(output.status.code(), Some(2), "{flag}: nothing was ever run here");
+        assert!(stderr(&output).contains("no earlier run"), "{flag}: {}", stderr(&output));
+    }
+
+    let whole = lab_in(&workspace, &["run", "reelection", "--seeds", "4", "--json"]);
+    assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
+    for (flag, answer) in [("--resume", "the last run is complete"), ("--failed", "nothing failed")] {
+        let output = lab_in(&workspace, &["run", flag]);
+        assert_eq!(output.status.code(), Some(0), "{flag}: {}", stderr(&output));
+        assert!(stdout(&output).contains(answer), "{flag}: {}", stdout(&output));
+    }
+
+    // As if the command had been killed while it wrote the line of its third run.
+    let written = fs::read_to_string(&record).expect("there is a record");
+    let kept: Vec<_> = written.lines().take(3).collect();
+    fs::write(&record, format!("{}\n{{\"test\":\"reel", kept.join("\n"))).expect("the record can be cut");
+    let rest = lab_in(&workspace, &["run", "--resume", "--json"]);
+    assert_eq!(rest.status.code(), Some(0), "{}", stderr(&rest));
+    let seeds: BTreeSet<_> = lines(&rest).iter().filter_map(|line| line["seed"].as_str().map(str::to_owned)).collect();
+    let seed_of = |line: &str| -> Value { serde_json::from_str(line).expect("each line is JSON") };
+    let missing: BTreeSet<_> =
+        written.lines().skip(3).filter_map(|line| seed_of(line)["seed"].as_str().map(str::to_owned)).collect();
+    assert_eq!((missing.len(), &seeds), (2, &missing));
+    let complete = lab_in(&workspace, &["run", "--resume"]);
+    assert!(stdout(&complete).contains("the last run is complete"), "{}", stdout(&complete));
 }
