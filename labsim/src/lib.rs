@@ -75,10 +75,13 @@
 //! Boundary: threads, time and machines. Knows no messages and no Raft.
 
 mod context;
+#[doc(hidden)]
+pub mod interposed;
 mod outcome;
 mod panics;
 mod real;
 mod sim;
+mod stack;
 mod world;
 
 pub mod channel;
@@ -92,7 +95,7 @@ pub mod thread;
 pub mod time;
 pub mod watch;
 
-pub use outcome::{Config, Failure, FailureKind, Outcome, Preemption, TraceStep};
+pub use outcome::{Config, Failure, FailureKind, Outcome, Preemption, ThreadStack, TraceStep};
 pub use real::run_real;
 pub use sim::simulate;
 pub use watch::fail;

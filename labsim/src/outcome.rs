@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::context;
 use crate::note::Note;
+use crate::stack::Stack;
 
 /// How a run is set up. Everything not fixed here is drawn from the seed.
 #[derive(Clone, Debug)]
@@ -27,6 +28,24 @@ pub struct Config {
     pub stack_bytes: usize,
     /// How many simulated threads may exist at once.
     pub thread_limit: usize,
+    /// The run is given up if it takes no step for so long on the machine's
+    /// clock, and has had the processor: a loop that calls nothing, or a wait
+    /// that labsim knows nothing of. Off under a debugger.
+    pub stall_limit: Duration,
+    /// The run is given up if the process grows by so many bytes while it runs.
+    /// Seen on Linux only, and a few times a second.
+    pub memory_limit: u64,
+    /// The run fails if a lock is waited for so long, or if a condition was
+    /// fulfilled so long ago and its `wait_while` not notified.
+    pub lock_wait_limit: Duration,
+    /// The run fails if any thread waits so long with no time-out of its own.
+    /// `None`, the default, lets threads wait for ever: an idle one does.
+    pub wait_limit: Option<Duration>,
+    /// The run fails after so many steps in which nobody was idle for a moment,
+    /// if they were taken in a few source lines.
+    pub busy_limit: u64,
+    /// Put the stack of each thread into the failure.
+    pub stacks: bool,
     /// Keep what each step did, so that two runs can be compared step by step.
     /// Costs 24 bytes a step.
     pub trace: bool,
@@ -43,6 +62,12 @@ impl Config {
             step_limit: 1_000_000_000,
             stack_bytes: 256 * 1024,
             thread_limit: 100_000,
+            stall_limit: Duration::from_secs(4),
+            memory_limit: 2 << 30,
+            lock_wait_limit: Duration::from_secs(30),
+            wait_limit: None,
+            busy_limit: 4_000_000,
+            stacks: false,
             trace: false,
         }
     }
@@ -110,6 +135,9 @@ pub struct Outcome<T> {
     /// for ever, and may hold the lock on std's panic hook: setting another one
     /// would wait as long. Make no more runs in this process than you must.
     pub abandoned: bool,
+    /// The abandoned thread will end the process or use it up, very soon: tell
+    /// what there is to tell, and exit.
+    pub fatal: bool,
     /// The last notes (see [`note!`](crate::note!)).
     pub notes: Vec<Note>,
     /// What each step did, if [`Config::trace`] asked for it.
@@ -141,10 +169,27 @@ pub struct Failure {
     pub node: Option<String>,
     /// The thread, by name.
     pub thread: String,
-    /// The stack of a panic, if `RUST_BACKTRACE` is set.
+    /// The stack, cut to the frames outside of labsim and std: of a panic if
+    /// `RUST_BACKTRACE` is set, and wherever the thread had to be asked where
+    /// it was.
     pub backtrace: Option<String>,
+    /// The stack of each thread that was alive, if [`Config::stacks`] asked for
+    /// them.
+    pub stacks: Vec<ThreadStack>,
     /// What [`fail`](crate::fail) was given.
     pub payload: Option<Box<dyn Any + Send>>,
+    /// The stack as addresses. Turning them into text takes more stack than a
+    /// simulated thread has left, so it is done when the run is over.
+    pub(crate) addresses: Vec<usize>,
+}
+
+/// Where a thread was when the run failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ThreadStack {
+    /// Its name and node, as in the message.
+    pub thread: String,
+    /// Its frames outside of labsim and std, one a line.
+    pub stack: String,
 }
 
 /// The sorts of failure that labsim itself can tell apart.
@@ -156,6 +201,18 @@ pub enum FailureKind {
     Deadlock,
     /// A lock was held where the thread may wait for long.
     LockHeld,
+    /// A thread waits for what will not come, while others go on.
+    Stuck,
+    /// Threads run on and on without getting anywhere.
+    BusyLoop,
+    /// Something of std's or the machine's was used that no simulation can hold:
+    /// a thread, a sleep, a lock that was not free, blocking input or output,
+    /// the end of the process.
+    OutsideWorld,
+    /// A thread needed more stack than [`Config::stack_bytes`].
+    StackOverflow,
+    /// The process grew by more than [`Config::memory_limit`].
+    Memory,
     /// The clock passed [`Config::time_limit`].
     TimeLimit,
     /// More steps than [`Config::step_limit`], or more threads than
@@ -176,8 +233,20 @@ impl Failure {
             node: None,
             thread: thread.into(),
             backtrace: None,
+            stacks: Vec::new(),
             payload: None,
+            addresses: Vec::new(),
         }
+    }
+
+    /// Turns the addresses of the stack into text.
+    pub(crate) fn resolved(mut self) -> Self {
+        if !self.addresses.is_empty() {
+            let stack = Stack::from_addresses(&std::mem::take(&mut self.addresses));
+            self.place = self.place.or_else(|| stack.place().map(str::to_owned));
+            self.backtrace = Some(stack.render()).filter(|text| !text.is_empty());
+        }
+        self
     }
 
     /// A failure of the calling thread, now.

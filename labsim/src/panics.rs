@@ -9,13 +9,12 @@
 //! Boundary: takes notes of panics. Does not decide what becomes of the run.
 
 use std::any::Any;
-use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
 
 use crate::context::{self, Mode};
 use crate::outcome::{Failure, FailureKind};
-use crate::{real, sim};
+use crate::{real, sim, stack};
 
 /// Installs the hook, once for the process.
 pub(crate) fn install_hook() {
@@ -26,9 +25,10 @@ pub(crate) fn install_hook() {
             Mode::Outside => previous(info),
             Mode::Simulated => sim::with(|core| {
                 core.fail_with(describe(info));
-                // Rust aborts the process when a destructor panics while its
-                // thread unwinds. It asks the hook first: end the run here.
-                if core.is_dying() || is_nested() {
+                // Rust aborts the process when a panic leaves a destructor that runs
+                // while its thread unwinds. On Unix that is caught as a signal,
+                // when std has let go of this hook; elsewhere the run ends here.
+                if cfg!(not(unix)) && (core.is_dying() || is_nested()) {
                     core.abandon("panicked in a destructor while it was unwound", std::panic::Location::caller());
                 }
             }),
@@ -68,7 +68,7 @@ fn describe(info: &PanicHookInfo<'_>) -> Failure {
     let wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     Failure {
         place: info.location().map(ToString::to_string),
-        backtrace: wanted.then(|| Backtrace::force_capture().to_string()),
+        addresses: if wanted { stack::addresses() } else { Vec::new() },
         ..Failure::here(FailureKind::Panic, format!("panicked: {message}"))
     }
 }

@@ -254,7 +254,7 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     }
 
     let value = slot.lock().take();
-    let result = match (world.take_failure(), value) {
+    let result = match (world.take_failure().map(Failure::resolved), value) {
         (Some(failure), _) => Err(failure),
         (None, Some(Ok(value))) => Ok(value),
         (None, _) => unreachable!("the first thread ends with a value, or the run fails"),
@@ -270,6 +270,7 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         hash: 0,
         cpu: begun.elapsed(),
         abandoned: false,
+        fatal: false,
         notes,
         trace: Vec::new(),
     }

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) watchers: Mutex<WatchTable>,
     /// The stream of threads that belong to no node.
     draws: Mutex<Stream>,
+    /// What the machine's source of randomness would give.
+    pub(crate) entropy: Mutex<Stream>,
     failure: Mutex<Option<Failure>>,
 }
 
@@ -47,6 +49,7 @@ impl World {
             notes: Mutex::default(),
             watchers: Mutex::default(),
             draws: Mutex::new(Stream::new(seed, "no node", 0, 0)),
+            entropy: Mutex::new(Stream::new(seed, "entropy", 0, 0)),
             failure: Mutex::new(None),
         }
     }

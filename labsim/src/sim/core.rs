@@ -9,13 +9,14 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
 
 use super::Ended;
 use super::schedule::Schedule;
+use super::watchdog::Pulse;
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind, Preemption, TraceStep};
 use crate::rand::Stream;
@@ -90,13 +91,12 @@ pub(crate) struct Core {
     pub(super) time_limit: Cell<u64>,
     pub(super) step_limit: Cell<u64>,
     pub(super) tracing: Cell<bool>,
-    world: RefCell<Option<World>>,
+    world: RefCell<Option<Arc<World>>>,
     // The rest.
     pub(super) timer_events: Cell<u64>,
     next_serial: Cell<u32>,
     pub(super) trace: RefCell<Vec<TraceStep>>,
     pub(super) begun: Cell<Option<ThreadTime>>,
-    pub(super) ended: RefCell<Option<mpsc::Sender<Ended>>>,
 }
 
 /// Marks objects that are used outside of any simulation.
@@ -129,15 +129,16 @@ impl Core {
             next_serial: Cell::new(1),
             trace: RefCell::new(Vec::new()),
             begun: Cell::new(None),
-            ended: RefCell::new(None),
         }
     }
 
     /// Sets the scene: what `config` fixes, and what the seed draws.
-    pub(super) fn begin(&self, config: &crate::Config) {
+    pub(super) fn begin(&self, config: &crate::Config, ended: mpsc::Sender<Ended>) {
         static NEXT_ID: AtomicU32 = AtomicU32::new(OUTSIDE + 1);
         self.id.set(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        *self.world.borrow_mut() = Some(World::new(config.seed));
+        let world = Arc::new(World::new(config.seed));
+        *self.world.borrow_mut() = Some(Arc::clone(&world));
+        self.set_pulse(Some(Pulse::begin(config, world, ended)));
         let mut draws = Stream::new(config.seed, "scene", 0, 0);
         // Both are drawn in any case, so that fixing one does not move the other.
         let drawn = Preemption::ALL[draws.pick(Preemption::ALL.len())];
@@ -155,6 +156,11 @@ impl Core {
     pub(super) fn forget(&self) {
         *self.schedule.borrow_mut() = Schedule::EMPTY;
         *self.world.borrow_mut() = None;
+        let pulse = self.pulse();
+        self.set_pulse(None);
+        if let Some(pulse) = pulse {
+            pulse.end();
+        }
     }
 
     /// Runs `f` on the tables of this world. They stay borrowed meanwhile, which
@@ -237,6 +243,32 @@ impl Core {
         // The panic hook asks too, whatever the panic has interrupted.
         let schedule = self.schedule.try_borrow();
         schedule.map_or(Cow::Borrowed("scheduler"), |schedule| schedule.name(self.current.get()))
+    }
+
+    /// 64 bits for whoever asks the machine for randomness.
+    pub(crate) fn draw_entropy(&self) -> u64 {
+        let bits = self.with_world(|world| world.entropy.lock().next_u64());
+        self.mix(bits);
+        bits
+    }
+
+    /// The clock, for whoever reads the machine's. It costs the time of a step, so
+    /// that a loop that waits for a moment comes to an end, but nobody else runs:
+    /// a clock may be read from where no thread can be unwound.
+    pub(crate) fn read_clock(&self) -> u64 {
+        self.take_step();
+        self.now.get()
+    }
+
+    /// Hands the name and node of the running thread to `f`, as far as they can
+    /// be had. May be called in a signal handler: takes no lock, and allocates
+    /// nothing. The table of threads is read only if nobody changes it.
+    pub(super) fn name_current(&self, f: impl FnOnce(&str, Option<u32>)) {
+        if let Ok(schedule) = self.schedule.try_borrow()
+            && let Some(slot) = schedule.slots.get(self.current.get() as usize)
+        {
+            f(&slot.name, slot.life.map(|life| life.node.0));
+        }
     }
 
     /// The life that the running thread belongs to.

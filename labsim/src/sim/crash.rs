@@ -15,6 +15,7 @@
 //!
 //! Boundary: knows threads and lives. That a node restarts is not its business.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Ended;
@@ -23,6 +24,14 @@ use super::schedule::{Schedule, Status};
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;
+
+/// A simulated thread has called `exit`.
+static LEFT_PROGRAM: AtomicBool = AtomicBool::new(false);
+
+/// True if the process ends because a simulated thread wanted it to.
+pub(crate) fn has_left_program() -> bool {
+    LEFT_PROGRAM.load(Ordering::Relaxed)
+}
 
 /// What is thrown to empty the stack of a dead thread. Whoever catches it gets
 /// it again at the next call into labsim.
@@ -248,30 +257,55 @@ impl Core {
     pub(crate) fn abandon(&self, what: &str, place: Place) -> ! {
         let message = format!("thread `{}` {what}", self.current_name());
         self.fail(FailureKind::Panic, message, Some(place));
-        self.send_outcome(true);
+        self.send_outcome(true, false);
         loop {
             std::thread::park();
         }
     }
 
+    /// The running thread did something that no simulation can hold. Ends the
+    /// run, and does not return.
+    #[cold]
+    pub(crate) fn leave_world(&self, what: &str) {
+        self.fail_outside(format!("thread `{}` {what}", self.current_name()));
+        self.send_outcome(true, false);
+        loop {
+            std::thread::park();
+        }
+    }
+
+    /// The running thread ends the process. The outcome of the run is told first.
+    #[cold]
+    pub(crate) fn leave_program(&self, status: i32) {
+        self.fail_outside(format!("thread `{}` ended the program by process::exit({status})", self.current_name()));
+        LEFT_PROGRAM.store(true, Ordering::Relaxed);
+        self.send_outcome(true, true);
+    }
+
+    fn fail_outside(&self, message: String) {
+        let addresses = crate::stack::addresses();
+        self.fail_with(Failure { addresses, ..Failure::here(FailureKind::OutsideWorld, message) });
+    }
+
     /// Reports that the scheduler itself could not go on.
     pub(super) fn send_failure(&self, message: &str) {
-        if self.ended.borrow().is_some() {
+        if self.pulse().is_some() {
             let at = Duration::from_nanos(self.now.get());
             let message = format!("the simulator could not go on: {message}");
             self.with_world(|world| world.fail(Failure::new(FailureKind::Panic, message, at, "scheduler")));
-            self.send_outcome(false);
+            self.send_outcome(false, false);
         }
     }
 
     /// Reports how the run ended to whoever waits for it.
-    pub(super) fn send_outcome(&self, abandoned: bool) {
-        let Some(ended) = self.ended.borrow_mut().take() else { return };
+    pub(super) fn send_outcome(&self, abandoned: bool, fatal: bool) {
+        let Some(ended) = self.pulse().and_then(|pulse| pulse.tell(abandoned)) else { return };
         let (failure, notes) = self.with_world(|world| (world.take_failure(), world.notes.lock().take()));
         let cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
         let threads = self.schedule.try_borrow().map_or(0, |schedule| schedule.threads_started());
         let outcome = Ended {
             abandoned,
+            fatal,
             steps: self.steps.get(),
             timer_events: self.timer_events.get(),
             threads,

@@ -8,12 +8,12 @@
 //! times what taking a used one does. They end in a guard page.
 //!
 //! Boundary: knows stacks and switches. Knows no scheduler, and does not know
-//! why anyone is suspended. The only unsafe code of labsim is here.
+//! why anyone is suspended.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-use corosensei::stack::DefaultStack;
+use corosensei::stack::{DefaultStack, Stack as _};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use parking_lot::Mutex;
 
@@ -33,11 +33,26 @@ static POOL: Mutex<Vec<(usize, DefaultStack)>> = Mutex::new(Vec::new());
 thread_local! {
     /// The way out of the fiber that runs on this OS thread, if one does.
     static CURRENT: Cell<Option<NonNull<Yielder<(), ()>>>> = const { Cell::new(None) };
+
+    /// The lowest address of the stack of that fiber; 0 if none runs.
+    static LIMIT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// No guard page is larger. It begins at the stack's lowest address, and what
+/// lies above it never faults.
+const GUARD_BYTES_MAX: usize = 64 * 1024;
+
+/// True if `address` is in the guard page of the fiber that runs on this OS
+/// thread: it has overflowed its stack. May be called in a signal handler.
+pub(super) fn is_in_guard(address: usize) -> bool {
+    let limit = LIMIT.get();
+    limit != 0 && (limit..limit + GUARD_BYTES_MAX).contains(&address)
 }
 
 /// The stack of one simulated thread, and where on it the thread stopped.
 pub(super) struct Fiber {
     coroutine: Coroutine<(), (), (), DefaultStack>,
+    limit: usize,
 }
 
 impl Fiber {
@@ -55,11 +70,12 @@ impl Fiber {
     }
 
     fn with_small(stack: DefaultStack, body: impl FnOnce() + 'static) -> Self {
+        let limit = stack.limit().get();
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
             CURRENT.set(Some(NonNull::from(yielder)));
             body();
         });
-        Self { coroutine }
+        Self { coroutine, limit }
     }
 
     /// Runs the fiber until it suspends or ends. Returns true if it ended.
@@ -67,7 +83,7 @@ impl Fiber {
     /// May be called from within another fiber, which then waits for this one.
     pub(super) fn resume(&mut self) -> bool {
         // Restored on every way out, also if the fiber's end throws.
-        let _outer = Restore { outer: CURRENT.take() };
+        let _outer = Restore { outer: CURRENT.take(), limit: LIMIT.replace(self.limit) };
         let result = self.coroutine.resume(());
         matches!(result, CoroutineResult::Return(()))
     }
@@ -85,11 +101,13 @@ impl Fiber {
 /// Makes the outer fiber current again when it is dropped.
 struct Restore {
     outer: Option<NonNull<Yielder<(), ()>>>,
+    limit: usize,
 }
 
 impl Drop for Restore {
     fn drop(&mut self) {
         CURRENT.set(self.outer);
+        LIMIT.set(self.limit);
     }
 }
 

@@ -14,6 +14,8 @@
 //! | `deadlock.rs` | the report when nobody can run |
 //! | `fiber.rs` | stacks and switches |
 //! | `waiters.rs` | lists of waiting threads |
+//! | `watchdog.rs` | another OS thread that sees when a run gets no further |
+//! | `signals.rs`, `trap.rs` | how it asks, and how a stack overflow is survived |
 //!
 //! Boundary: knows threads, time and nodes. Knows no links, disks or messages.
 
@@ -33,10 +35,17 @@ mod crash;
 mod deadlock;
 mod fiber;
 mod schedule;
+#[cfg(unix)]
+mod signals;
+#[cfg(not(unix))]
+#[path = "no_signals.rs"]
+mod signals;
+mod trap;
 mod waiters;
+mod watchdog;
 
 pub(crate) use self::core::{Core, Home, Place, Why};
-pub(crate) use self::crash::Dying;
+pub(crate) use self::crash::{Dying, has_left_program};
 pub(crate) use self::schedule::{NewThread, ThreadKey};
 pub(crate) use self::waiters::{WaitList, Waiter};
 
@@ -72,6 +81,8 @@ pub(crate) fn inside<R>(place: Place, f: impl FnOnce(&Core) -> R) -> R {
 struct Ended {
     /// The simulation's OS thread will not return.
     abandoned: bool,
+    /// And the process will not live long.
+    fatal: bool,
     steps: u64,
     timer_events: u64,
     threads: u64,
@@ -115,6 +126,7 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     assert!(config.thread_limit > 0, "a thread limit of 0 leaves no room for the first thread");
     assert!(config.preemption != Some(Preemption::OneIn(0)), "OneIn(0) is no rate; Never is one");
     panics::install_hook();
+    signals::install();
     let seed = config.seed;
     let place = Location::caller();
     let value = Arc::new(Mutex::new(None));
@@ -125,6 +137,7 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         .name(format!("seed {seed}"))
         .spawn(move || {
             let begun = ThreadTime::now();
+            let _stack = signals::AlternateStack::install();
             let body = move || match catch_unwind(AssertUnwindSafe(body)) {
                 Ok(result) => *slot.lock() = Some(result),
                 Err(payload) => with(|core| core.report_silent_panic(payload.as_ref(), place)),
@@ -149,7 +162,7 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     Outcome {
         result: match (ended.failure, value) {
             (None, Some(value)) => Ok(value),
-            (Some(failure), _) => Err(failure),
+            (Some(failure), _) => Err(failure.resolved()),
             (None, None) => unreachable!("a body that does not return was reported"),
         },
         seed,
@@ -160,6 +173,7 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         hash: ended.hash,
         cpu: ended.cpu,
         abandoned: ended.abandoned,
+        fatal: ended.fatal,
         notes: ended.notes,
         trace: ended.trace,
     }

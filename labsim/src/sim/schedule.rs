@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{Ordering, compiler_fence};
 use std::sync::mpsc;
 
 use cpu_time::ThreadTime;
@@ -228,8 +229,7 @@ impl Core {
         body: impl FnOnce() + 'static,
     ) {
         self.begun.set(Some(begun));
-        *self.ended.borrow_mut() = Some(ended);
-        self.begin(&config);
+        self.begin(&config, ended);
         context::set_mode(Mode::Simulated);
 
         let main = self.spawn(
@@ -252,13 +252,16 @@ impl Core {
 
         self.tear_down();
         context::set_mode(Mode::Outside);
-        self.send_outcome(false);
+        self.send_outcome(false, false);
         self.forget();
     }
 
     /// Chooses who runs next. Moves the clock if it must; `None` ends the run.
     fn next_thread(&self) -> Option<u32> {
         self.take_step();
+        if self.obey_watchdog(None) {
+            return None;
+        }
         loop {
             if self.now.get() > self.time_limit.get() || self.steps.get() > self.step_limit.get() {
                 self.fail_limit();
@@ -313,6 +316,7 @@ impl Core {
             self.trace_switch(slot);
         }
         self.current.set(slot);
+        self.beat();
         loop {
             let fiber = {
                 let mut schedule = self.schedule.borrow_mut();
@@ -403,7 +407,11 @@ impl Core {
             }
         });
         let slot = schedule.free.pop().unwrap_or_else(|| {
+            // A signal handler may want the table. It asks whether it is borrowed,
+            // and must not see the answer and the table in different order.
+            compiler_fence(Ordering::SeqCst);
             schedule.slots.push(Slot::empty(new.place));
+            compiler_fence(Ordering::SeqCst);
             schedule.slots.len() as u32 - 1
         });
         schedule.threads_made += 1;
@@ -442,6 +450,10 @@ impl Core {
             self.throw_if_revived(place);
             self.count_unwinding(place);
             return;
+        }
+        self.beat();
+        if self.obey_watchdog(Some(place)) {
+            self.stop_here(place);
         }
         if self.now.get() > self.time_limit.get() || self.steps.get() > self.step_limit.get() {
             self.fail_limit();

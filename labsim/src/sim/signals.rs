@@ -1,0 +1,199 @@
+//! Signals: how a simulation survives what would end the process, and how it is
+//! asked from outside where it is.
+//!
+//! | signal | means | here |
+//! |---|---|---|
+//! | SIGSEGV, SIGBUS | a simulated thread has overflowed its stack, if the address is in its guard page | noted; the OS thread sleeps for ever |
+//! | SIGABRT | a destructor panicked during unwinding, or something called `abort` | the same |
+//! | SIGURG | the watchdog asks where the thread is | noted; the thread goes on |
+//!
+//! All three are noted only on the OS thread of a simulation, while it simulates;
+//! anywhere else the handler that was there before decides. Signals are the
+//! process's: a program that installs its own handlers later loses these reports
+//! and nothing else.
+//!
+//! Boundary: unsafe code, on Unix. What is noted goes to `trap.rs`; what it means
+//! is decided by `watchdog.rs`, on another thread.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::fiber;
+use super::trap::Caught;
+use crate::context::{self, Mode};
+
+/// The signal that asks a thread where it is. It is ignored by default, so a
+/// stray one hurts nobody.
+const ASK: libc::c_int = libc::SIGURG;
+
+/// Bytes for the handlers to run on. The unwinder alone takes several thousand.
+const ALTERNATE_STACK_BYTES: usize = 64 * 1024;
+
+/// What was installed before, for signals that are not ours to handle.
+static PREVIOUS: [AtomicPtr<libc::sigaction>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
+const FATAL: [libc::c_int; 3] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT];
+
+/// Installs the handlers, once for the process.
+pub(super) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for (previous, signal) in PREVIOUS.iter().zip(FATAL) {
+            if let Some(action) = set_handler(signal, on_fatal, libc::SA_SIGINFO | libc::SA_ONSTACK) {
+                previous.store(Box::leak(Box::new(action)), Ordering::Release);
+            }
+        }
+        set_handler(ASK, on_ask, libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART);
+    });
+}
+
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+fn set_handler(signal: libc::c_int, handler: Handler, flags: libc::c_int) -> Option<libc::sigaction> {
+    // SAFETY: all of `sigaction` is integers, for which zero is a value; `sa_mask`
+    // is then made empty by the function for it. The handler has the signature
+    // that SA_SIGINFO asks for and is never unloaded. `previous` is written in
+    // full if the call succeeds, and not read otherwise.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = flags;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        let mut previous = MaybeUninit::uninit();
+        let done = libc::sigaction(signal, &raw const action, previous.as_mut_ptr());
+        (done == 0).then(|| previous.assume_init())
+    }
+}
+
+/// A stack overflow or an abort, or what looks like one.
+extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    if context::mode() == Mode::Simulated {
+        // SAFETY: the kernel passes a valid `siginfo_t` to a handler installed with
+        // SA_SIGINFO. Its address field is meaningful for the two faults, and
+        // merely a number otherwise.
+        let address = unsafe { (*info).si_addr() } as usize;
+        if signal == libc::SIGABRT {
+            note(Caught::Abort);
+            sleep_for_ever();
+        } else if fiber::is_in_guard(address) {
+            note(Caught::StackOverflow);
+            sleep_for_ever();
+        }
+    }
+    let at = FATAL.iter().position(|fatal| *fatal == signal);
+    let previous = at.map_or(ptr::null_mut(), |at| PREVIOUS[at].load(Ordering::Acquire));
+    // SAFETY: `previous` is null or a leaked box, filled before it was stored.
+    // Giving the signal back to whoever had it and returning makes a fault happen
+    // again, this time to them; `abort` raises its signal a second time itself.
+    // `sigaction` may be called in a handler.
+    unsafe {
+        if previous.is_null() {
+            libc::signal(signal, libc::SIG_DFL);
+        } else {
+            libc::sigaction(signal, previous, ptr::null_mut());
+        }
+    }
+}
+
+extern "C" fn on_ask(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    if context::mode() == Mode::Simulated {
+        note(Caught::Sampled);
+    }
+}
+
+/// Stores where the thread is, and which simulated thread runs.
+///
+/// Allocates nothing and takes no lock: reads thread-locals that need no
+/// initialisation, and writes atomics.
+fn note(caught: Caught) {
+    super::with(|core| {
+        let Some(pulse) = core.pulse() else { return };
+        if !pulse.trap.begin() {
+            return;
+        }
+        // SAFETY: the crate asks that nobody else use it at the same time because
+        // on some systems its unwinder is not safe for threads. On Unix it is
+        // `_Unwind_Backtrace`, which is: it reads the stack of the calling thread
+        // and the tables of the loaded objects. In a handler it may meet the lock
+        // of those tables in its own thread's hands (inside `dlopen`), and that
+        // lock is recursive. The closure stores into atomics, and does not
+        // resolve, print or allocate.
+        unsafe {
+            backtrace::trace_unsynchronized(|frame| pulse.trap.add(frame.ip() as usize));
+        }
+        core.name_current(|name, node| pulse.trap.set_thread(name, node));
+        pulse.trap.finish(caught);
+    });
+}
+
+fn sleep_for_ever() -> ! {
+    loop {
+        // SAFETY: waits for a signal; allowed in a handler.
+        unsafe { libc::pause() };
+    }
+}
+
+/// An OS thread that can be asked where it is.
+#[derive(Debug)]
+pub(super) struct OsThread {
+    thread: libc::pthread_t,
+    /// The kernel's number for it; 0 where there is none.
+    pub(super) id: i32,
+}
+
+impl OsThread {
+    /// The calling one.
+    pub(super) fn current() -> Self {
+        // SAFETY: has no preconditions.
+        let thread = unsafe { libc::pthread_self() };
+        #[cfg(target_os = "linux")]
+        // SAFETY: has no preconditions.
+        let id = unsafe { libc::gettid() };
+        #[cfg(not(target_os = "linux"))]
+        let id = 0;
+        Self { thread, id }
+    }
+
+    /// Makes the thread note where it is. It must not have ended: the caller
+    /// holds the lock under which a thread takes itself off the list.
+    pub(super) fn ask(&self) {
+        // SAFETY: the thread exists, as said above, so its handle is valid. The
+        // handler was installed before any simulation began.
+        unsafe { libc::pthread_kill(self.thread, ASK) };
+    }
+}
+
+/// A stack for the handlers of the calling OS thread: its own may be full.
+pub(super) struct AlternateStack {
+    _bytes: Box<[MaybeUninit<u8>]>,
+    previous: libc::stack_t,
+}
+
+impl AlternateStack {
+    /// From now until the result is dropped, on the same thread.
+    pub(super) fn install() -> Option<Self> {
+        let mut bytes = Box::new_uninit_slice(ALTERNATE_STACK_BYTES);
+        let new = libc::stack_t { ss_sp: bytes.as_mut_ptr().cast(), ss_flags: 0, ss_size: ALTERNATE_STACK_BYTES };
+        let mut previous = MaybeUninit::uninit();
+        // SAFETY: the memory is ours alone and outlives its use: it is owned by the
+        // value that puts the previous stack back when it is dropped. That value is
+        // not `Send`, so this happens on the thread that it was installed on.
+        // `previous` is written if the call succeeds, and not read otherwise.
+        unsafe {
+            let done = libc::sigaltstack(&raw const new, previous.as_mut_ptr());
+            (done == 0).then(|| Self { _bytes: bytes, previous: previous.assume_init() })
+        }
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        // SAFETY: what was there before is std's, which its thread takes down
+        // after this value is gone, or none. No handler runs on ours now: one that
+        // does has not returned to this thread.
+        unsafe {
+            libc::sigaltstack(&raw const self.previous, ptr::null_mut());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A call stack as a student wants it: cut to the frames of their own code.
+//!
+//! Of a stack in a simulation, most frames are the simulator's, std's and the
+//! machine's. What matters is the innermost line that somebody wrote for this
+//! program, who called it, and what it had called when it got no further.
+//!
+//! Boundary: addresses to text. Who takes a stack, and when, is not its
+//! business.
+
+use std::fmt::Write;
+use std::path::Path;
+
+/// Frames looked at. A recursion that overflows a stack has thousands.
+pub(crate) const DEPTH_MAX: usize = 128;
+
+/// Frames shown.
+const FRAMES_SHOWN: usize = 12;
+
+/// The stack of one thread, innermost frame first.
+pub(crate) struct Stack {
+    frames: Vec<Frame>,
+    /// There were more frames than [`DEPTH_MAX`].
+    cut: bool,
+}
+
+struct Frame {
+    function: String,
+    place: Option<String>,
+    /// Neither labsim's, nor a library's.
+    is_students: bool,
+}
+
+/// The return addresses on the calling thread's stack.
+pub(crate) fn addresses() -> Vec<usize> {
+    let mut addresses = Vec::new();
+    backtrace::trace(|frame| {
+        addresses.push(frame.ip() as usize);
+        addresses.len() < DEPTH_MAX
+    });
+    addresses
+}
+
+impl Stack {
+    /// Of return addresses that were noted earlier, perhaps by another thread.
+    pub(crate) fn from_addresses(addresses: &[usize]) -> Self {
+        let mut frames = Vec::new();
+        for address in addresses {
+            // A return address is that of the next instruction, which may belong
+            // to another line. The innermost one is exact, and a byte less is
+            // within the same instruction's neighbour at worst.
+            let inside = address.saturating_sub(1);
+            backtrace::resolve(inside as *mut std::ffi::c_void, |symbol| {
+                let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
+                let file = symbol.filename();
+                let place = file.map(|file| match symbol.lineno() {
+                    Some(line) => format!("{}:{line}", from_workspace(file).display()),
+                    None => from_workspace(file).display().to_string(),
+                });
+                let is_students = file.is_some_and(|file| is_students(&file.to_string_lossy(), &function));
+                frames.push(Frame { function, place, is_students });
+            });
+        }
+        Self { frames, cut: addresses.len() >= DEPTH_MAX }
+    }
+
+    /// The innermost line of the student's.
+    pub(crate) fn place(&self) -> Option<&str> {
+        self.frames.iter().find(|frame| frame.is_students)?.place.as_deref()
+    }
+
+    /// What the student's innermost line called, if it was in a call: by the
+    /// name of the outermost function that is not the student's.
+    pub(crate) fn callee(&self) -> Option<&str> {
+        let at = self.frames.iter().position(|frame| frame.is_students)?;
+        let callee = self.frames[..at].iter().rev().find(|frame| frame.function != "?")?;
+        Some(&callee.function)
+    }
+
+    /// True if the name of any frame contains `part`.
+    pub(crate) fn mentions(&self, part: &str) -> bool {
+        self.frames.iter().any(|frame| frame.function.contains(part))
+    }
+
+    /// The student's frames, one a line: `function at file:line`. A frame that
+    /// repeats, as in a recursion, is listed once.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        let mut shown: Vec<(&str, Option<&str>)> = Vec::new();
+        let mut left_out = 0;
+        for frame in self.frames.iter().filter(|frame| frame.is_students) {
+            let line = (frame.function.as_str(), frame.place.as_deref());
+            if shown.contains(&line) {
+                continue;
+            }
+            if shown.len() == FRAMES_SHOWN {
+                left_out += 1;
+                continue;
+            }
+            shown.push(line);
+            let place = frame.place.as_deref().map_or(String::new(), |place| format!(" at {place}"));
+            let _ = writeln!(text, "  {}{place}", frame.function);
+        }
+        if left_out > 0 || self.cut {
+            let _ = writeln!(text, "  .. and callers beyond these");
+        }
+        text
+    }
+}
+
+/// Paths of this workspace from its root, as cargo prints them; others as they
+/// are.
+fn from_workspace(file: &Path) -> &Path {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.and_then(|root| file.strip_prefix(root).ok()).unwrap_or(file)
+}
+
+fn is_students(file: &str, function: &str) -> bool {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
+    let from_library = ["/rustc/", "/rustlib/src/", "/registry/src/", "/git/checkouts/"];
+    file.ends_with(".rs")
+        && !file.starts_with(own)
+        && !file.starts_with("library/")
+        && !from_library.iter().any(|library| file.contains(library))
+        && !function.starts_with("std::")
+        && !function.starts_with("core::")
+        && !function.starts_with("__")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[inline(never)]
+    fn deep(left: u32) -> Stack {
+        if left == 0 { Stack::from_addresses(&addresses()) } else { std::hint::black_box(deep(left - 1)) }
+    }
+
+    #[test]
+    fn labsims_own_frames_are_nobodys() {
+        let stack = deep(3);
+        assert!(stack.mentions("deep"), "the stack was walked");
+        assert!(!stack.render().contains("deep"), "{}", stack.render());
+    }
+
+    #[test]
+    fn whose_a_file_is() {
+        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src/thread.rs");
+        let rows = [
+            ("/home/x/raftlab/raft/src/state.rs", "raft::State::f", true),
+            ("/home/x/labsim/tests/facade/main.rs", "main::f", true),
+            (own, "labsim::thread::sleep", false),
+            ("/rustc/59807616e1fa/library/std/src/sys/thread.rs", "std::sys::sleep", false),
+            ("./misc/../sysdeps/unix/sysv/linux/x86_64/syscall.S", "syscall", false),
+            ("/home/x/.cargo/registry/src/index/rand-0.10/src/lib.rs", "rand::rng", false),
+        ];
+        for (file, function, expected) in rows {
+            assert_eq!(is_students(file, function), expected, "{file}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Programs that go past labsim: to std, to the machine, or nowhere at all.
+//!
+//! Each gets a report that names the thread and the place, and the process goes
+//! on: these tests share one, and run at the same time.
+//!
+//! Boundary: one program a test. What ends the process for good is tested through
+//! the `lab` command.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use labsim::node::Node;
+use labsim::{Config, Failure, FailureKind, Outcome, simulate, thread};
+
+labsim::interpose!();
+
+const ON_LINUX: bool = cfg!(all(target_os = "linux", target_env = "gnu"));
+
+/// Short enough for a test, and long enough that a busy machine raises no alarm:
+/// it is the thread's own CPU time that counts.
+fn impatient(seed: u64) -> Config {
+    Config { stall_limit: Duration::from_millis(300), ..Config::seed(seed) }
+}
+
+fn failure<T: std::fmt::Debug>(outcome: Outcome<T>) -> Failure {
+    assert!(outcome.abandoned, "{:?}", outcome.result);
+    outcome.result.expect_err("the program is a bad one")
+}
+
+/// Checks kind, words, thread and node, and that the place is in this file.
+fn assert_names(failure: &Failure, kind: FailureKind, part: &str) {
+    assert_eq!(failure.kind, kind, "{failure}");
+    assert!(failure.message.contains(part), "{failure}");
+    assert!(failure.message.contains("`culprit`"), "{failure}");
+    assert_eq!((failure.thread.as_str(), failure.node.as_deref()), ("culprit", Some("S1")), "{failure}");
+    let place = failure.place.as_deref().unwrap_or("nowhere");
+    assert!(place.contains("tests/outside.rs"), "{place}: {failure}");
+}
+
+/// Runs `deed` on a node's thread, beside one that sleeps.
+fn run(config: Config, deed: impl FnOnce() + Send + 'static) -> Outcome<()> {
+    simulate(config, move || {
+        let node = Node::new("S1");
+        node.spawn("bystander", || thread::sleep(Duration::from_secs(1)));
+        node.spawn("culprit", move || {
+            thread::sleep(Duration::from_millis(1));
+            deed();
+        })
+        .join()
+        .unwrap();
+    })
+}
+
+#[inline(never)]
+#[expect(unconditional_recursion)]
+fn recurse(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 32]);
+    1 + recurse(depth + 1) + frame[(depth % 32) as usize]
+}
+
+#[test]
+fn a_stack_overflow_is_named_and_survived() {
+    let deed = || {
+        std::hint::black_box(recurse(0));
+    };
+    for seed in 0..3 {
+        let failure = failure(run(Config::seed(seed), deed));
+        assert_names(&failure, FailureKind::StackOverflow, "overflowed its stack");
+        assert!(failure.backtrace.as_deref().is_some_and(|stack| stack.contains("recurse")), "{:?}", failure.backtrace);
+    }
+}
+
+#[test]
+fn an_abort_is_named_and_survived() {
+    let failure = failure(run(Config::seed(1), || std::process::abort()));
+    assert_names(&failure, FailureKind::Panic, "aborted the program");
+}
+
+struct PanicsInDrop;
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[test]
+fn a_panic_in_a_destructor_of_a_dying_thread_is_named_and_survived() {
+    let outcome = simulate(Config::seed(1), || {
+        let node = Node::new("S1");
+        node.spawn("culprit", || {
+            let _panics = PanicsInDrop;
+            thread::sleep(Duration::from_secs(1));
+        });
+        thread::sleep(Duration::from_millis(1));
+        node.crash();
+    });
+    let failure = failure(outcome);
+    assert_eq!(failure.kind, FailureKind::Panic, "{failure}");
+    assert!(failure.message.contains("in a destructor"), "{failure}");
+    // The test runner does this when it ends: it must not wait for ever.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(hook);
+}
+
+#[test]
+fn a_panic_during_a_panic_is_the_first_one() {
+    let failure = failure(run(Config::seed(1), || {
+        let _panics = PanicsInDrop;
+        panic!("the cause");
+    }));
+    assert!(failure.message.contains("the cause"), "{failure}");
+}
+
+#[test]
+fn a_panic_that_a_destructor_catches_is_no_abort() {
+    struct Catches;
+    impl Drop for Catches {
+        fn drop(&mut self) {
+            let _ = std::panic::catch_unwind(|| panic!("caught"));
+        }
+    }
+    let outcome = run(Config::seed(1), || {
+        let _catches = Catches;
+        panic!("the cause");
+    });
+    assert!(!outcome.abandoned);
+    assert!(outcome.result.unwrap_err().message.contains("the cause"));
+}
+
+#[test]
+fn a_loop_without_a_call_is_named() {
+    let deed = || {
+        let mut number = 1u64;
+        while std::hint::black_box(number) != 0 {
+            number = number.wrapping_mul(3);
+        }
+    };
+    assert_names(&failure(run(impatient(1), deed)), FailureKind::BusyLoop, "without a call into labsim");
+}
+
+#[test]
+fn a_contended_std_mutex_is_named() {
+    let lock = Arc::new(std::sync::Mutex::new(()));
+    let deed = move || {
+        let theirs = Arc::clone(&lock);
+        Node::current().unwrap().spawn("holder", move || {
+            let _guard = theirs.lock().unwrap();
+            thread::sleep(Duration::from_secs(1));
+        });
+        thread::sleep(Duration::from_millis(1));
+        drop(lock.lock());
+    };
+    assert_names(&failure(run(impatient(1), deed)), FailureKind::OutsideWorld, "a std::sync::Mutex");
+}
+
+#[test]
+fn blocking_input_is_named() {
+    let deed = || {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let mut reader = reader;
+        let _ = std::io::Read::read(&mut reader, &mut [0; 1]);
+    };
+    assert_names(&failure(run(impatient(1), deed)), FailureKind::OutsideWorld, "the machine, in ");
+}
+
+#[test]
+fn a_std_channel_is_named() {
+    let deed = || {
+        let (_tx, rx) = std::sync::mpsc::channel::<()>();
+        let _ = rx.recv();
+    };
+    assert_names(&failure(run(impatient(1), deed)), FailureKind::OutsideWorld, "mpsc");
+}
+
+#[test]
+fn std_sleep_is_named_at_once() {
+    if ON_LINUX {
+        let failure = failure(run(Config::seed(1), || std::thread::sleep(Duration::from_secs(3600))));
+        assert_names(&failure, FailureKind::OutsideWorld, "use labsim::thread::sleep");
+    }
+}
+
+#[test]
+fn std_spawn_is_named_at_once() {
+    if ON_LINUX {
+        let failure = failure(run(Config::seed(1), || drop(std::thread::spawn(|| ()))));
+        assert_names(&failure, FailureKind::OutsideWorld, "use labsim::thread::spawn");
+    }
+}
+
+#[test]
+fn growth_between_steps_is_stopped_and_freed() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let outcome = simulate(Config { memory_limit: 200 << 20, ..Config::seed(1) }, || {
+        let mut hoard = Vec::new();
+        loop {
+            hoard.push(vec![1u8; 1 << 20]);
+            thread::yield_now();
+        }
+    });
+    assert!(!outcome.abandoned);
+    let failure = outcome.result.map(|()| ()).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Memory, "{failure}");
+    assert!(failure.message.contains("MiB of memory"), "{failure}");
+}
+
+/// What a careless program decides things by.
+fn careless() -> (Vec<u32>, u64, Duration, u64) {
+    use rand::Rng;
+    let set: HashSet<u32> = (0..50).collect();
+    let begun = std::time::Instant::now();
+    let drawn = rand::rng().next_u64();
+    thread::sleep(Duration::from_millis(drawn % 20));
+    let date = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(drawn % 20), "std's clock is the simulation's");
+    assert!(date.as_secs() / 3600 == 1_704_067_200 / 3600, "it is the first hour of 2024");
+    (set.into_iter().collect(), drawn, begun.elapsed(), RandomState::new().hash_one(7))
+}
+
+#[test]
+fn chance_and_clocks_of_std_obey_the_seed() {
+    if !ON_LINUX {
+        return;
+    }
+    let run = |seed| {
+        simulate(Config::seed(seed), || {
+            let other = thread::spawn("other", careless);
+            (careless(), other.join().unwrap())
+        })
+    };
+    let mut seen = HashMap::new();
+    for seed in 0..50 {
+        let (first, second) = (run(seed), run(seed));
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        let value = first.result.unwrap();
+        assert_eq!(value, second.result.unwrap(), "seed {seed}");
+        assert_ne!(value.0.1, value.1.1, "the stream goes on");
+        assert!(seen.insert(value.0.1, seed).is_none(), "seed {seed} draws what another one drew");
+    }
+}
+
+#[test]
+fn a_loop_on_the_clock_of_std_ends() {
+    if !ON_LINUX {
+        return;
+    }
+    let outcome = simulate(Config::seed(1), || {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(50) {}
+    });
+    outcome.result.unwrap();
+    assert!(outcome.elapsed >= Duration::from_millis(50));
+}
+
+#[test]
+fn outside_of_simulations_std_is_itself() {
+    let begun = std::time::Instant::now();
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(begun.elapsed() >= Duration::from_millis(2));
+    std::thread::spawn(|| ()).join().unwrap();
+    let date = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(date.as_secs() > 1_750_000_000, "{date:?}");
+    assert_ne!(RandomState::new().hash_one(7), RandomState::new().hash_one(7));
+}
