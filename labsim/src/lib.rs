@@ -95,7 +95,7 @@ pub mod thread;
 pub mod time;
 pub mod watch;
 
-pub use outcome::{Config, Failure, FailureKind, Outcome, Preemption, ThreadStack, TraceStep};
+pub use outcome::{Config, Failure, FailureKind, Outcome, Preemption, ThreadStack, Trace, TraceStep};
 pub use real::run_real;
 pub use sim::simulate;
 pub use watch::fail;

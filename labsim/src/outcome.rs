@@ -3,7 +3,9 @@
 //! Boundary: plain data and its printing. Runs nothing.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
+use std::panic::Location;
 use std::time::Duration;
 
 use crate::context;
@@ -35,9 +37,10 @@ pub struct Config {
     /// The run is given up if the process grows by so many bytes while it runs.
     /// Seen on Linux only, and a few times a second.
     pub memory_limit: u64,
-    /// The run fails if a lock is waited for so long, or if a condition was
-    /// fulfilled so long ago and its `wait_while` not notified.
-    pub lock_wait_limit: Duration,
+    /// The run fails if a thread waits so long for a lock, or for a condition that
+    /// has come true without a notification: nobody may hold a lock for long, and
+    /// a `wait_while` that was not notified never ends.
+    pub stuck_after: Duration,
     /// The run fails if any thread waits so long with no time-out of its own.
     /// `None`, the default, lets threads wait for ever: an idle one does.
     pub wait_limit: Option<Duration>,
@@ -47,7 +50,7 @@ pub struct Config {
     /// Put the stack of each thread into the failure.
     pub stacks: bool,
     /// Keep what each step did, so that two runs can be compared step by step.
-    /// Costs 24 bytes a step.
+    /// Costs 32 bytes a switch.
     pub trace: bool,
 }
 
@@ -64,7 +67,7 @@ impl Config {
             thread_limit: 100_000,
             stall_limit: Duration::from_secs(4),
             memory_limit: 2 << 30,
-            lock_wait_limit: Duration::from_secs(30),
+            stuck_after: Duration::from_secs(5),
             wait_limit: None,
             busy_limit: 4_000_000,
             stacks: false,
@@ -141,18 +144,39 @@ pub struct Outcome<T> {
     /// The last notes (see [`note!`](crate::note!)).
     pub notes: Vec<Note>,
     /// What each step did, if [`Config::trace`] asked for it.
-    pub trace: Vec<TraceStep>,
+    pub trace: Trace,
 }
 
-/// One switch to a thread, for comparing two runs of one seed.
+/// What each step of a run did, for comparing two runs of one seed.
+#[derive(Clone, Default, Debug)]
+pub struct Trace {
+    /// Each switch to a thread.
+    pub steps: Vec<TraceStep>,
+    /// The names of the threads, in the order in which they were started.
+    pub threads: Vec<Cow<'static, str>>,
+}
+
+impl Trace {
+    pub(crate) const EMPTY: Self = Self { steps: Vec::new(), threads: Vec::new() };
+
+    /// The name of the thread that was started as the `number`th, from 1.
+    pub fn name(&self, number: u32) -> &str {
+        let at = (number as usize).checked_sub(1);
+        at.and_then(|at| self.threads.get(at)).map_or("unknown", |name| name)
+    }
+}
+
+/// One switch to a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceStep {
     /// The run's hash when the thread was resumed.
     pub hash: u64,
     /// Virtual time, in nanoseconds.
     pub nanos: u64,
-    /// The thread, by the order in which threads were started.
+    /// The thread, by the order in which threads were started, from 1.
     pub thread: u32,
+    /// Where it goes on, or where it was spawned.
+    pub place: &'static Location<'static>,
 }
 
 /// The first thing that went wrong in a run, caught where it happened.

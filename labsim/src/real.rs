@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use parking_lot::Mutex;
 
 use crate::context::{self, Life, Mode};
-use crate::outcome::{Config, Failure, FailureKind, Outcome};
+use crate::outcome::{Config, Failure, FailureKind, Outcome, Trace};
 use crate::panics;
 use crate::sim::Dying;
 use crate::thread::{Inner, Slot};
@@ -272,7 +272,7 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         abandoned: false,
         fatal: false,
         notes,
-        trace: Vec::new(),
+        trace: Trace::default(),
     }
 }
 

@@ -15,10 +15,12 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 
 use super::Ended;
+use super::busy::Busy;
 use super::schedule::Schedule;
+use super::threads::RawStack;
 use super::watchdog::Pulse;
 use crate::context::Life;
-use crate::outcome::{Failure, FailureKind, Preemption, TraceStep};
+use crate::outcome::{Failure, FailureKind, Preemption, Trace};
 use crate::rand::Stream;
 use crate::world::World;
 
@@ -32,7 +34,10 @@ pub(crate) enum Why {
     Ready,
     /// For the lock with this serial number.
     Lock(u32),
+    /// For a notification.
     Condvar,
+    /// For a notification that ends a `wait_while`.
+    Condition,
     Receive,
     Send,
     Sleep,
@@ -90,12 +95,28 @@ pub(crate) struct Core {
     pub(super) preemption: Cell<Preemption>,
     pub(super) time_limit: Cell<u64>,
     pub(super) step_limit: Cell<u64>,
+    pub(super) busy_limit: Cell<u64>,
+    pub(super) stuck_after: Cell<u64>,
+    pub(super) wait_limit: Cell<u64>,
     pub(super) tracing: Cell<bool>,
+    /// Failures are told with the stack of every thread.
+    pub(super) with_stacks: Cell<bool>,
     world: RefCell<Option<Arc<World>>>,
+    // Watching for loops and waits without end.
+    /// Steps when the world was last idle.
+    pub(super) busy_from: Cell<u64>,
+    pub(super) busy_sightings: Cell<u32>,
+    pub(super) busy: Busy,
+    /// When all waits will be looked at.
+    pub(super) next_look: Cell<u64>,
+    /// Whoever is resumed shows its stack and stops again.
+    pub(super) showing_stack: Cell<bool>,
+    pub(super) shown_stack: RefCell<Vec<usize>>,
+    pub(super) stacks: RefCell<Vec<RawStack>>,
     // The rest.
     pub(super) timer_events: Cell<u64>,
     next_serial: Cell<u32>,
-    pub(super) trace: RefCell<Vec<TraceStep>>,
+    pub(super) trace: RefCell<Trace>,
     pub(super) begun: Cell<Option<ThreadTime>>,
 }
 
@@ -123,11 +144,22 @@ impl Core {
             preemption: Cell::new(Preemption::Never),
             time_limit: Cell::new(u64::MAX),
             step_limit: Cell::new(u64::MAX),
+            busy_limit: Cell::new(u64::MAX),
+            stuck_after: Cell::new(u64::MAX),
+            wait_limit: Cell::new(u64::MAX),
             tracing: Cell::new(false),
+            with_stacks: Cell::new(false),
+            busy_from: Cell::new(0),
+            busy_sightings: Cell::new(0),
+            busy: Busy::new(),
+            next_look: Cell::new(0),
+            showing_stack: Cell::new(false),
+            shown_stack: RefCell::new(Vec::new()),
+            stacks: RefCell::new(Vec::new()),
             world: RefCell::new(None),
             timer_events: Cell::new(0),
             next_serial: Cell::new(1),
-            trace: RefCell::new(Vec::new()),
+            trace: RefCell::new(Trace::EMPTY),
             begun: Cell::new(None),
         }
     }
@@ -144,7 +176,12 @@ impl Core {
         let drawn = Preemption::ALL[draws.pick(Preemption::ALL.len())];
         self.jitter.set(draws.next_u64());
         self.preemption.set(config.preemption.unwrap_or(drawn));
-        self.time_limit.set(u64::try_from(config.time_limit.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.time_limit.set(nanos(config.time_limit));
+        self.stuck_after.set(nanos(config.stuck_after));
+        self.wait_limit.set(config.wait_limit.map_or(u64::MAX, nanos));
+        self.busy_limit.set(config.busy_limit);
+        self.with_stacks.set(config.stacks);
         self.step_limit.set(config.step_limit);
         self.tracing.set(config.trace);
         self.hash.set(config.seed);

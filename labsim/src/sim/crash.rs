@@ -233,7 +233,7 @@ impl Core {
                 }
                 None => "needs in a destructor a lock that is not free".to_owned(),
             },
-            Why::Condvar => "waits in a destructor for a condition".to_owned(),
+            Why::Condvar | Why::Condition => "waits in a destructor for a condition".to_owned(),
             Why::Join(_) => "waits in a destructor for the end of a thread".to_owned(),
             _ => "waits in a destructor".to_owned(),
         };
@@ -312,6 +312,7 @@ impl Core {
             nanos: self.now.get(),
             hash: self.hash.get(),
             trace: std::mem::take(&mut *self.trace.borrow_mut()),
+            stacks: self.stacks.take(),
             cpu,
             failure,
             notes,

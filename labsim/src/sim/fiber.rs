@@ -56,6 +56,11 @@ pub(super) struct Fiber {
 }
 
 impl Fiber {
+    /// False until the first `resume`.
+    pub(super) fn has_begun(&self) -> bool {
+        self.coroutine.started()
+    }
+
     /// A fiber that will run `body` on `stack` when first resumed.
     ///
     /// `body` must not unwind: what it throws would surface in `resume`.

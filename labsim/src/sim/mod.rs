@@ -11,7 +11,8 @@
 //! | `core.rs` | the state, the clock, and what a step costs |
 //! | `schedule.rs` | the loop that picks who runs; waiting and waking |
 //! | `crash.rs` | unwinding the threads of a dead node, and what they may still do |
-//! | `deadlock.rs` | the report when nobody can run |
+//! | `threads.rs` | what a report says of threads; the deadlock |
+//! | `stuck.rs`, `busy.rs` | waits that will not end, loops that get nowhere |
 //! | `fiber.rs` | stacks and switches |
 //! | `waiters.rs` | lists of waiting threads |
 //! | `watchdog.rs` | another OS thread that sees when a run gets no further |
@@ -27,12 +28,13 @@ use cpu_time::ThreadTime;
 use parking_lot::Mutex;
 
 use crate::context::{self, Mode};
-use crate::outcome::{Config, Failure, Outcome, Preemption, TraceStep};
+use crate::outcome::{Config, Failure, Outcome, Preemption, ThreadStack, Trace};
 use crate::panics;
+use crate::stack::Stack;
 
+mod busy;
 mod core;
 mod crash;
-mod deadlock;
 mod fiber;
 mod schedule;
 #[cfg(unix)]
@@ -40,6 +42,8 @@ mod signals;
 #[cfg(not(unix))]
 #[path = "no_signals.rs"]
 mod signals;
+mod stuck;
+mod threads;
 mod trap;
 mod waiters;
 mod watchdog;
@@ -47,6 +51,7 @@ mod watchdog;
 pub(crate) use self::core::{Core, Home, Place, Why};
 pub(crate) use self::crash::{Dying, has_left_program};
 pub(crate) use self::schedule::{NewThread, ThreadKey};
+pub(crate) use self::stuck::NOT_NOTIFIED_FOR;
 pub(crate) use self::waiters::{WaitList, Waiter};
 
 thread_local! {
@@ -88,7 +93,8 @@ struct Ended {
     threads: u64,
     nanos: u64,
     hash: u64,
-    trace: Vec<TraceStep>,
+    trace: Trace,
+    stacks: Vec<threads::RawStack>,
     cpu: std::time::Duration,
     failure: Option<Failure>,
     notes: Vec<crate::note::Note>,
@@ -159,10 +165,15 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         let _ = runner.join();
     }
     let value = value.lock().take();
+    let as_text = |(thread, addresses): (String, Vec<usize>)| ThreadStack {
+        thread,
+        stack: Stack::from_addresses(&addresses).render(),
+    };
+    let stacks = ended.stacks.into_iter().map(as_text).collect();
     Outcome {
         result: match (ended.failure, value) {
             (None, Some(value)) => Ok(value),
-            (Some(failure), _) => Err(failure.resolved()),
+            (Some(failure), _) => Err(Failure { stacks, ..failure.resolved() }),
             (None, None) => unreachable!("a body that does not return was reported"),
         },
         seed,

@@ -60,13 +60,17 @@ pub(super) struct Slot {
     pub(super) fiber: Option<Fiber>,
     /// Counts waits. An entry of a wait list or timer with another number is
     /// from a wait that is over. Goes on from thread to thread of the slot.
-    epoch: u32,
+    pub(super) epoch: u32,
     pub(super) serial: u32,
     pub(super) name: Cow<'static, str>,
     pub(super) life: Option<Life>,
     pub(super) why: Why,
     pub(super) place: Place,
     pub(super) since: u64,
+    /// The wait has no time-out.
+    pub(super) waits_for_ever: bool,
+    /// The wait was ended by `look_at_waits`, and not by a notification.
+    woken_for_a_look: bool,
     timed_out: bool,
     /// `unpark` came before `park`.
     parking_token: bool,
@@ -177,6 +181,13 @@ impl Schedule {
         true
     }
 
+    /// Lets a thread look at what it waits for, though nothing was said.
+    pub(super) fn wake_for_a_look(&mut self, waiter: Waiter) {
+        if self.wake(waiter) {
+            self.slots[waiter.slot as usize].woken_for_a_look = true;
+        }
+    }
+
     /// True if the thread is still in the wait that `waiter` names.
     #[inline]
     fn is_waiting(slots: &[Slot], waiter: Waiter) -> bool {
@@ -250,6 +261,9 @@ impl Core {
             }
         }
 
+        if self.with_stacks.get() && self.stopping.get() {
+            *self.stacks.borrow_mut() = self.collect_stacks();
+        }
         self.tear_down();
         context::set_mode(Mode::Outside);
         self.send_outcome(false, false);
@@ -272,7 +286,10 @@ impl Core {
             let count = schedule.ready.len();
             if count > 0 {
                 let at = if count == 1 { 0 } else { schedule.pick(count) };
-                return Some(schedule.ready.swap_remove(at));
+                let slot = schedule.ready.swap_remove(at);
+                let place = schedule.slots[slot as usize].place;
+                drop(schedule);
+                return if self.see_busy(slot, place) { None } else { Some(slot) };
             }
             // A timer whose wait was over before it came due is nothing to wait
             // for: a deadlock is one now, and not when a time-out would have been.
@@ -285,7 +302,14 @@ impl Core {
                     self.report_deadlock();
                     return None;
                 }
-                due => self.now.set(due),
+                due => {
+                    drop(schedule);
+                    self.was_idle();
+                    self.now.set(due);
+                    if self.look_at_waits() {
+                        return None;
+                    }
+                }
             }
         }
     }
@@ -348,8 +372,15 @@ impl Core {
 
     #[cold]
     fn trace_switch(&self, slot: u32) {
-        let thread = self.schedule.borrow().slots[slot as usize].serial;
-        self.trace.borrow_mut().push(TraceStep { hash: self.hash.get(), nanos: self.now.get(), thread });
+        let schedule = self.schedule.borrow();
+        let Slot { serial: thread, name, place, .. } = &schedule.slots[slot as usize];
+        let mut trace = self.trace.borrow_mut();
+        let number = *thread as usize;
+        if trace.threads.len() < number {
+            trace.threads.resize(number, Cow::Borrowed("never ran"));
+        }
+        trace.threads[number - 1] = name.clone();
+        trace.steps.push(TraceStep { hash: self.hash.get(), nanos: self.now.get(), thread: *thread, place });
     }
 
     /// Clears up after a thread that has returned or was unwound.
@@ -459,6 +490,9 @@ impl Core {
             self.fail_limit();
             self.stop_here(place);
         }
+        if self.see_busy(self.current.get(), place) {
+            self.stop_here(place);
+        }
         if self.stopping.get() {
             self.stop_here(place); // It caught its own panic, which has failed the run.
         }
@@ -523,6 +557,12 @@ impl Core {
     /// Whoever is to wake the thread must have been given its `next_wait`.
     #[inline]
     pub(crate) fn wait(&self, why: Why, place: Place, until: Option<u64>) -> bool {
+        self.wait_from(self.now.get(), why, place, until)
+    }
+
+    /// As `wait`, in the course of a longer wait that began at `since`.
+    #[inline]
+    pub(crate) fn wait_from(&self, since: u64, why: Why, place: Place, until: Option<u64>) -> bool {
         if self.must_not_switch() {
             self.refuse_to_wait(why, place);
         }
@@ -532,13 +572,14 @@ impl Core {
         let current = self.current.get();
         {
             let mut schedule = self.schedule.borrow_mut();
-            let now = self.now.get();
             let thread = &mut schedule.slots[current as usize];
             thread.status = Status::Waiting;
             thread.why = why;
             thread.place = place;
-            thread.since = now;
+            thread.since = since;
             thread.timed_out = false;
+            thread.waits_for_ever = until.is_none();
+            thread.woken_for_a_look = false;
             if let Some(until) = until {
                 let waiter = Waiter { slot: current, epoch: thread.epoch };
                 let due = schedule.set_timer(until, waiter);
@@ -549,11 +590,20 @@ impl Core {
         self.schedule.borrow().slots[current as usize].timed_out
     }
 
+    /// The running thread's last wait was ended only for it to look.
+    pub(crate) fn was_woken_for_a_look(&self) -> bool {
+        self.schedule.borrow().slots[self.current.get() as usize].woken_for_a_look
+    }
+
     /// Leaves the processor. Comes back when picked again, or throws if the
     /// thread has died meanwhile.
     #[inline]
     fn suspend(&self) {
         fiber::suspend();
+        while self.showing_stack.get() {
+            *self.shown_stack.borrow_mut() = crate::stack::addresses();
+            fiber::suspend();
+        }
         if self.dying.get() {
             self.throw();
         }
@@ -664,6 +714,8 @@ impl Slot {
             why: Why::Ready,
             place,
             since: 0,
+            waits_for_ever: false,
+            woken_for_a_look: false,
             timed_out: false,
             parking_token: false,
             held: Vec::new(),

@@ -29,7 +29,7 @@ use super::core::{Core, Place};
 use super::signals::OsThread;
 use super::trap::{Catch, Caught, Trap};
 use crate::node::NodeId;
-use crate::outcome::{Config, Failure, FailureKind};
+use crate::outcome::{Config, Failure, FailureKind, Trace};
 use crate::stack::Stack;
 use crate::world::World;
 
@@ -190,7 +190,8 @@ impl Pulse {
             threads: 0,
             nanos: self.nanos.load(Ordering::Relaxed),
             hash: self.hash.load(Ordering::Relaxed),
-            trace: Vec::new(),
+            trace: Trace::default(),
+            stacks: Vec::new(),
             cpu: threads_cpu,
             failure: first,
             notes,

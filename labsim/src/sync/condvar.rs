@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::mutex::{Chosen, MutexGuard};
 use crate::context::{self, Mode};
 use crate::real;
-use crate::sim::{self, Home, WaitList, Why};
+use crate::sim::{self, Core, Home, WaitList, Why};
 use crate::time::Instant;
 
 /// A condition variable, as `parking_lot::Condvar`.
@@ -43,6 +43,16 @@ pub struct Condvar {
     real_waiters: real::Waiters,
     /// Threads outside of any world that wait.
     condvar: parking_lot::Condvar,
+}
+
+/// What ended a simulated wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Woken {
+    Notified,
+    TimeOut,
+    /// Nothing did: the scheduler wants to know whether the condition still
+    /// holds.
+    ForALook,
 }
 
 /// Whether a wait ended because its time was up.
@@ -97,8 +107,46 @@ impl Condvar {
     #[track_caller]
     pub fn wait_while<T>(&self, guard: &mut MutexGuard<'_, T>, mut condition: impl FnMut(&mut T) -> bool) {
         let place = Location::caller();
+        if context::mode() == Mode::Simulated {
+            return sim::with(|core| self.wait_while_simulated(core, guard, condition, place));
+        }
         while condition(guard) {
             self.wait_timeout(guard, None, place);
+        }
+    }
+
+    fn wait_while_simulated<T>(
+        &self,
+        core: &Core,
+        guard: &mut MutexGuard<'_, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+        place: &'static Location<'static>,
+    ) {
+        let mut since = core.now();
+        let mut was_notified = true;
+        while condition(guard) {
+            let waited = self.wait_simulated(guard, None, Why::Condition, since, place);
+            was_notified = waited != Woken::ForALook;
+            if was_notified {
+                since = core.now();
+            }
+        }
+        // The condition has come true, and nobody has said so. Perhaps somebody is
+        // about to; a node that was paused at the wrong moment may need a second
+        // chance.
+        for _ in 0..2 {
+            if was_notified {
+                return;
+            }
+            let woken = self.wait_simulated(guard, Some(sim::NOT_NOTIFIED_FOR / 2), Why::Condvar, since, place);
+            was_notified = woken != Woken::TimeOut || condition(guard);
+        }
+        if !was_notified {
+            core.report_lost_wake_up(since, place);
+        }
+        // True again, or notified in the end: as if nothing had been.
+        while condition(guard) {
+            self.wait_simulated(guard, None, Why::Condition, core.now(), place);
         }
     }
 
@@ -191,7 +239,10 @@ impl Condvar {
         place: &'static Location<'static>,
     ) -> WaitTimeoutResult {
         let timed_out = match context::mode() {
-            Mode::Simulated => self.wait_simulated(guard, timeout, place),
+            Mode::Simulated => {
+                let since = sim::with(Core::now);
+                self.wait_simulated(guard, timeout, Why::Condvar, since, place) == Woken::TimeOut
+            }
             Mode::Real | Mode::Outside => {
                 self.home.outside();
                 let mutex = guard.mutex;
@@ -214,12 +265,14 @@ impl Condvar {
         &self,
         guard: &mut MutexGuard<'_, T>,
         timeout: Option<Duration>,
+        why: Why,
+        since: u64,
         place: &'static Location<'static>,
-    ) -> bool {
+    ) -> Woken {
         sim::with(|core| {
             self.home.in_simulation(core, place);
             if core.is_muted(place) && timeout.is_some() {
-                return true; // A destructor of the dead waits for nobody.
+                return Woken::TimeOut; // A destructor of the dead waits for nobody.
             }
             // Between here and `wait` nobody else runs: a notification that
             // comes after the lock has opened finds us in the list.
@@ -228,8 +281,10 @@ impl Condvar {
             let data = guard.data.take().expect("the guard's own thread waits");
             mutex.unlock_simulated(core, data);
             let until = timeout.and_then(|timeout| core.deadline(timeout));
-            let timed_out = core.wait(Why::Condvar, place, until);
-            if timed_out {
+            let timed_out = core.wait_from(since, why, place, until);
+            let for_a_look = core.was_woken_for_a_look();
+            if timed_out || for_a_look {
+                // It is still in the list.
                 chosen.settle(true);
                 guard.data = Some(mutex.lock_simulated(core, place));
             } else {
@@ -238,7 +293,11 @@ impl Condvar {
                 guard.data = Some(mutex.lock_simulated(core, place));
                 chosen.settle(false);
             }
-            timed_out
+            match (timed_out, for_a_look) {
+                (true, _) => Woken::TimeOut,
+                (_, true) => Woken::ForALook,
+                _ => Woken::Notified,
+            }
         })
     }
 }

@@ -1,0 +1,157 @@
+//! What a report says of threads: what each waits for, where, since when, and who
+//! has it.
+//!
+//! Boundary: reads the table of threads and writes text. Who is to be reported is
+//! decided here only for a deadlock, which is everybody.
+
+use std::fmt::Write;
+
+use super::core::{Core, Place, Why};
+use super::fiber::Fiber;
+use super::schedule::{Schedule, Status};
+use crate::outcome::FailureKind;
+
+/// Threads listed in a report; a deadlock of more is told by these.
+const THREADS_SHOWN: usize = 16;
+
+/// A thread's name and node, and the return addresses on its stack.
+pub(super) type RawStack = (String, Vec<usize>);
+
+impl Core {
+    /// Fails the run with a line for each waiting thread.
+    #[cold]
+    pub(super) fn report_deadlock(&self) {
+        let alive = self.schedule.borrow().alive();
+        let message = self.describe("deadlock: every thread waits, and no timer is set", &alive);
+        // No thread is at fault by itself; the first one lends its name.
+        self.current.set(alive.first().copied().unwrap_or_default());
+        self.fail(FailureKind::Deadlock, message, None);
+    }
+
+    /// A thread locks what it holds already: it will never go on.
+    #[cold]
+    pub(crate) fn report_relock(&self, serial: u32, place: Place) {
+        let Some((holder, taken)) = self.holder(serial) else { return };
+        if holder != self.current.get() || self.must_not_switch() {
+            return;
+        }
+        let name = self.current_name();
+        let message = format!(
+            "deadlock: thread `{name}` locks again, at {place}, the lock that it took at {taken} and still holds"
+        );
+        self.fail(FailureKind::Deadlock, message, Some(place));
+        self.stop_here(place);
+    }
+
+    /// A thread's name and node, as they stand in reports.
+    pub(super) fn full_name(&self, slot: u32) -> String {
+        let (name, life) = {
+            let schedule = self.schedule.borrow();
+            (schedule.name(slot), schedule.life(slot))
+        };
+        match life {
+            Some(life) => format!("`{name}` of {}", self.with_world(|world| world.name_if_free(life.node))),
+            None => format!("`{name}`"),
+        }
+    }
+
+    /// The thread, whoever has what it waits for, whoever has what that one waits
+    /// for, and so on.
+    pub(super) fn involved(&self, slot: u32) -> Vec<u32> {
+        let mut involved = vec![slot];
+        while let Some(last) = involved.last()
+            && let Some(next) = self.waits_on(*last)
+            && !involved.contains(&next)
+        {
+            involved.push(next);
+        }
+        involved
+    }
+
+    /// Whom a thread waits for, if that is one.
+    fn waits_on(&self, slot: u32) -> Option<u32> {
+        let why = self.schedule.borrow().slots[slot as usize].why;
+        match why {
+            Why::Lock(serial) => self.holder(serial).map(|(holder, _)| holder),
+            Why::Join(serial) => self.schedule.borrow().with_serial(serial),
+            _ => None,
+        }
+    }
+
+    /// `headline`, and a line for each of `threads`.
+    pub(super) fn describe(&self, headline: &str, threads: &[u32]) -> String {
+        let mut text = headline.to_owned();
+        for slot in threads.iter().take(THREADS_SHOWN) {
+            let _ = write!(text, "\n  {}", self.describe_thread(*slot));
+        }
+        if threads.len() > THREADS_SHOWN {
+            let _ = write!(text, "\n  and {} more threads", threads.len() - THREADS_SHOWN);
+        }
+        text
+    }
+
+    fn describe_thread(&self, slot: u32) -> String {
+        let name = self.full_name(slot);
+        let (status, why, place, since) = {
+            let schedule = self.schedule.borrow();
+            let thread = &schedule.slots[slot as usize];
+            (thread.status, thread.why, thread.place, thread.since)
+        };
+        let state = match status {
+            Status::Waiting => "waits",
+            Status::Running => "runs",
+            Status::Free => return format!("{name} has ended"),
+            _ => "is ready",
+        };
+        let what = match why {
+            Why::Lock(serial) => match self.holder(serial) {
+                Some((holder, taken)) if self.is_alive(holder) => {
+                    format!("a lock that {} took at {taken}", self.full_name(holder))
+                }
+                _ => "a lock whose guard was leaked".to_owned(),
+            },
+            Why::Condvar | Why::Condition => "a condition to be notified".to_owned(),
+            Why::Receive => "a message".to_owned(),
+            Why::Send => "room in a channel".to_owned(),
+            Why::Park => "an unpark".to_owned(),
+            Why::Join(_) => match self.waits_on(slot) {
+                Some(target) => format!("the end of thread {}", self.full_name(target)),
+                None => "the end of a thread".to_owned(),
+            },
+            Why::Sleep | Why::Ready | Why::Failed => "its turn".to_owned(),
+        };
+        let millis = since / 1_000_000;
+        format!("{name} {state} at {place} for {what}, since {}.{:03}s", millis / 1000, millis % 1000)
+    }
+
+    fn is_alive(&self, slot: u32) -> bool {
+        self.schedule.borrow().slots[slot as usize].status != Status::Free
+    }
+
+    /// The stack of every thread that has begun: each is let run for a moment, in
+    /// which it looks at its own and stops again.
+    pub(super) fn collect_stacks(&self) -> Vec<RawStack> {
+        let alive = self.schedule.borrow().alive();
+        self.showing_stack.set(true);
+        let mut stacks = Vec::new();
+        for slot in alive {
+            let fiber = self.schedule.borrow_mut().slots[slot as usize].fiber.take();
+            let Some(mut fiber) = fiber else { continue };
+            if fiber.has_begun() {
+                let ended = Fiber::resume(&mut fiber);
+                assert!(!ended, "a thread that shows its stack does nothing else");
+                stacks.push((self.full_name(slot), self.shown_stack.take()));
+            }
+            self.schedule.borrow_mut().slots[slot as usize].fiber = Some(fiber);
+        }
+        self.showing_stack.set(false);
+        stacks
+    }
+}
+
+impl Schedule {
+    /// The thread with that serial number, if it is alive.
+    fn with_serial(&self, serial: u32) -> Option<u32> {
+        self.alive().into_iter().find(|slot| self.slots[*slot as usize].serial == serial)
+    }
+}
