@@ -73,7 +73,7 @@ fn measure<T: Send + 'static>(
     operations: impl FnOnce(&Outcome<T>) -> u64,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> (u64, Duration) {
-    let outcome = simulate(Config::seed(1).preemption(rate), body);
+    let outcome = simulate(Config { busy_limit: u64::MAX, ..Config::seed(1).preemption(rate) }, body);
     assert!(outcome.result.is_ok(), "{:?}", outcome.result.err());
     (operations(&outcome), outcome.cpu)
 }

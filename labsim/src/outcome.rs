@@ -148,7 +148,7 @@ pub struct Outcome<T> {
 }
 
 /// What each step of a run did, for comparing two runs of one seed.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Trace {
     /// Each switch to a thread.
     pub steps: Vec<TraceStep>,

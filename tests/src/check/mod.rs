@@ -17,6 +17,8 @@
 //! | `Figure3.ElectionSafety` | at most one leader in a term; the other four properties of Figure 3 by their names |
 //! | `OneVotePerTerm` | one vote for a server and term, restarts included |
 //! | `LockHeld`, `Deadlock` | a lock held where the thread waits for others; nobody can run |
+//! | `Stuck`, `BusyLoop` | a thread waits for what will not come; threads run and get nowhere |
+//! | `OutsideWorld` | std or the machine where labsim belongs |
 //! | `NoLeader` | nobody is elected, though a majority is up and connected |
 //!
 //! Boundary: names. Who finds a breach is in `watch`, `harness` and labsim.
@@ -123,8 +125,11 @@ impl Broken {
             FailureKind::Panic => (Kind::Panic, None),
             FailureKind::Deadlock => (Kind::Deadlock, Some("Deadlock")),
             FailureKind::LockHeld => (Kind::Panic, Some("LockHeld")),
+            FailureKind::OutsideWorld => (Kind::Panic, Some("OutsideWorld")),
+            FailureKind::Stuck => (Kind::Stuck, Some("Stuck")),
+            FailureKind::BusyLoop => (Kind::Stuck, Some("BusyLoop")),
             FailureKind::TimeLimit => (Kind::Liveness, None),
-            FailureKind::Limit => (Kind::Limit, None),
+            FailureKind::Limit | FailureKind::StackOverflow | FailureKind::Memory => (Kind::Limit, None),
             FailureKind::Raised => (Kind::Harness, None),
         };
         Self { kind, rule, message: failure.message.clone() }
