@@ -74,6 +74,7 @@
 //!
 //! Boundary: threads, time and machines. Knows no messages and no Raft.
 
+mod clock;
 mod context;
 mod outcome;
 mod panics;

@@ -7,6 +7,7 @@
 //!
 //! Boundary: holds the tables. The modules named after them say what they mean.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,6 +34,9 @@ pub(crate) struct World {
     pub(crate) watchers: Mutex<WatchTable>,
     /// The stream of threads that belong to no node.
     draws: Mutex<Stream>,
+    /// Some node's clock does not show the world's time. For real worlds; a
+    /// simulation keeps it where every step finds it.
+    pub(crate) own_clocks: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
 
@@ -47,6 +51,7 @@ impl World {
             notes: Mutex::default(),
             watchers: Mutex::default(),
             draws: Mutex::new(Stream::new(seed, "no node", 0, 0)),
+            own_clocks: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
     }

@@ -16,7 +16,12 @@ impl Core {
     /// where, since when, and who has it.
     #[cold]
     pub(super) fn report_deadlock(&self) {
-        let message = self.describe_threads("deadlock: every thread waits, and no timer is set");
+        let some_are_paused = !self.schedule.borrow().paused.is_empty();
+        let message = self.describe_threads(if some_are_paused {
+            "deadlock: every thread waits or is paused, and no timer will end that"
+        } else {
+            "deadlock: every thread waits, and no timer is set"
+        });
         // No thread is at fault by itself; the first one lends its name.
         let first = self.schedule.borrow().alive().first().copied();
         self.current.set(first.unwrap_or_default());
@@ -76,13 +81,14 @@ impl Core {
                         None => "the end of a thread".to_owned(),
                     }
                 }
-                Why::Sleep | Why::Ready | Why::Failed => "its turn".to_owned(),
+                Why::Sleep | Why::World | Why::Ready | Why::Failed => "its turn".to_owned(),
             };
             let millis = thread.since / 1_000_000;
             let state = if thread.status == Status::Waiting { "waits" } else { "is ready" };
+            let paused = if thread.frozen { ", and its node is paused" } else { "" };
             let _ = write!(
                 text,
-                "\n  {} {state} at {} for {what}, since {}.{:03}s",
+                "\n  {} {state} at {} for {what}, since {}.{:03}s{paused}",
                 full_name(*slot),
                 thread.place,
                 millis / 1000,

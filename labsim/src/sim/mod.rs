@@ -13,6 +13,7 @@
 //! | `crash.rs` | unwinding the threads of a dead node, and what they may still do |
 //! | `deadlock.rs` | the report when nobody can run |
 //! | `fiber.rs` | stacks and switches |
+//! | `pause.rs` | threads of a paused node; timers of a clock that was changed |
 //! | `waiters.rs` | lists of waiting threads |
 //!
 //! Boundary: knows threads, time and nodes. Knows no links, disks or messages.
@@ -32,6 +33,7 @@ mod core;
 mod crash;
 mod deadlock;
 mod fiber;
+mod pause;
 mod schedule;
 mod waiters;
 
