@@ -279,10 +279,12 @@ fn a_clock_that_is_set_to_the_true_rate_changes_no_bit_of_a_run() {
                 node.set_clock_rate(0);
             }
             let (tx, rx) = channel::unbounded();
-            node.spawn("sender", move || (0..20).for_each(|n| {
-                thread::sleep(MS);
-                tx.send((n, Instant::now())).unwrap();
-            }));
+            node.spawn("sender", move || {
+                (0..20).for_each(|n| {
+                    thread::sleep(MS);
+                    tx.send((n, Instant::now())).unwrap();
+                })
+            });
             let mut times = Vec::new();
             while let Ok(received) = rx.recv_timeout(10 * MS) {
                 times.push(received);

@@ -228,7 +228,9 @@ fn a_crash_of_a_paused_node_ends_its_threads_and_its_pause() {
         let spawn = |body: fn()| {
             let (dropped, lock) = (Arc::clone(&dropped), Arc::clone(&lock));
             node.spawn("doomed", move || {
-                let _last = OnDrop(|| { dropped.fetch_add(1, Ordering::Relaxed); });
+                let _last = OnDrop(|| {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                });
                 let _held = lock.try_lock();
                 body();
             })
@@ -281,7 +283,9 @@ fn the_end_of_a_run_ends_paused_threads_too() {
             let theirs = [Arc::clone(&theirs), theirs];
             for (theirs, body) in theirs.into_iter().zip([thread::park as fn(), thread::yield_now]) {
                 node.spawn("left over", move || {
-                    let _last = OnDrop(|| { theirs.fetch_add(1, Ordering::Relaxed); });
+                    let _last = OnDrop(|| {
+                        theirs.fetch_add(1, Ordering::Relaxed);
+                    });
                     loop {
                         body();
                     }
