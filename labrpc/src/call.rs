@@ -122,7 +122,7 @@ impl ClientEnd {
         // Here and not where it was decided: nothing is left to clear up should
         // the caller's node crash meanwhile. A leader that is cut off has
         // hundreds of calls that end here.
-        thread::sleep(wait);
+        links::travel(wait);
         Err(CallError::Lost)
     }
 
@@ -191,7 +191,7 @@ impl ClientEnd {
         let Fate::Arrives { after, .. } = links::send(self.to, self.from) else { return self.lost_after_loss() };
         let delay = chances.reply_delay + after;
         if !delay.is_zero() {
-            thread::sleep(delay);
+            links::travel(delay);
         }
         if !links::is_instant(self.to, self.from) {
             links::wait_until_released(self.to, self.from);
@@ -227,7 +227,7 @@ impl ClientEnd {
     fn carry(&self, request: Request, travel: Duration) {
         let (network, from, to) = (Weak::clone(&self.network), self.from, self.to);
         thread::spawn_off_node("message", move || {
-            thread::sleep(travel);
+            links::travel(travel);
             links::wait_until_released(from, to);
             let server = network.upgrade().and_then(|network| network.server(to));
             if let Some(server) = server.filter(|server| server.is_alive()) {

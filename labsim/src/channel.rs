@@ -192,7 +192,7 @@ impl<T> Channel<T> {
                     Err(Unsent::Disconnected(back)) => return Err(SendTimeoutError::Disconnected(back)),
                     Err(Unsent::Full(back)) => message = back,
                 }
-                if until.is_some_and(|until| core.now() >= until) {
+                if until.is_some_and(|until| core.clock_now() >= until) {
                     return Err(SendTimeoutError::Timeout(message));
                 }
                 core.no_lock_held("waits to send", place);
@@ -215,7 +215,7 @@ impl<T> Channel<T> {
                     Err(Empty::ForEver) => return Err(RecvTimeoutError::Disconnected),
                     Err(Empty::ForNow) => {}
                 }
-                if until.is_some_and(|until| core.now() >= until) {
+                if until.is_some_and(|until| core.clock_now() >= until) {
                     return Err(RecvTimeoutError::Timeout);
                 }
                 self.wait(core, &self.receivers_waiting, Why::Receive, place, until);
@@ -246,10 +246,10 @@ impl<T> Sender<T> {
                 Mode::Real => {
                     real::check();
                     let cord = real::cord();
-                    crossbeam_channel::select! {
+                    real::stay(crossbeam_channel::select! {
                         send(tx, message) -> sent => sent,
                         recv(cord) -> _ => { real::die(); Err(SendError(message)) }
-                    }
+                    })
                 }
                 _ => tx.send(message),
             },
@@ -299,16 +299,16 @@ impl<T> Sender<T> {
                     let mut select = crossbeam_channel::Select::new();
                     let sending = select.send(tx);
                     select.recv(&cord);
-                    match select.select_timeout(timeout) {
-                        Ok(ready) if ready.index() == sending => {
-                            ready.send(tx, message).map_err(|error| SendTimeoutError::Disconnected(error.into_inner()))
-                        }
+                    match select.select_timeout(real::machine_time(timeout)) {
+                        Ok(ready) if ready.index() == sending => real::stay(
+                            ready.send(tx, message).map_err(|error| SendTimeoutError::Disconnected(error.into_inner())),
+                        ),
                         Ok(dead) => {
                             let _ = dead.recv(&cord);
                             real::die();
                             Err(SendTimeoutError::Disconnected(message))
                         }
-                        Err(_) => Err(SendTimeoutError::Timeout(message)),
+                        Err(_) => real::stay(Err(SendTimeoutError::Timeout(message))),
                     }
                 }
                 _ => tx.send_timeout(message, timeout),
@@ -380,10 +380,10 @@ impl<T> Receiver<T> {
                 Mode::Real => {
                     real::check();
                     let cord = real::cord();
-                    crossbeam_channel::select! {
+                    real::stay(crossbeam_channel::select! {
                         recv(rx) -> received => received,
                         recv(cord) -> _ => { real::die(); Err(RecvError) }
-                    }
+                    })
                 }
                 _ => rx.recv(),
             },
@@ -430,11 +430,11 @@ impl<T> Receiver<T> {
                 Mode::Real => {
                     real::check();
                     let cord = real::cord();
-                    crossbeam_channel::select! {
+                    real::stay(crossbeam_channel::select! {
                         recv(rx) -> received => received.map_err(|_| RecvTimeoutError::Disconnected),
                         recv(cord) -> _ => { real::die(); Err(RecvTimeoutError::Disconnected) }
-                        default(timeout) => Err(RecvTimeoutError::Timeout),
-                    }
+                        default(real::machine_time(timeout)) => Err(RecvTimeoutError::Timeout),
+                    })
                 }
                 _ => rx.recv_timeout(timeout),
             },

@@ -53,6 +53,15 @@ pub(crate) fn step(place: Place) {
     }
 }
 
+/// For calls that are no step: on an OS thread of a real world, a look whether
+/// it still lives and is not paused.
+#[inline]
+pub(crate) fn look_up() {
+    if mode() == Mode::Real {
+        real::check();
+    }
+}
+
 /// One life of one node: what dies in a crash. A restarted node is the same
 /// node in its next life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

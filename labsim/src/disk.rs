@@ -23,7 +23,7 @@ use crate::context::{self, Life, Mode};
 use crate::node::NodeId;
 use crate::rand::Stream;
 use crate::real;
-use crate::sim::{self, Why};
+use crate::sim;
 
 /// The name under which [`Disk::save`] keeps the state.
 const STATE_FILE: &str = "state";
@@ -151,7 +151,7 @@ impl Disk {
             Mode::Simulated => sim::with(|core| {
                 core.point(place);
                 if !core.is_muted(place) && !delay.is_zero() {
-                    core.wait(Why::Sleep, place, core.deadline(delay));
+                    core.sleep_in_world(delay, place);
                 }
             }),
             Mode::Real => real::sleep(delay),

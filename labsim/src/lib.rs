@@ -46,7 +46,7 @@
 //! | [`channel`] | crossbeam-channel | |
 //! | [`time`] | std | virtual: it moves when nobody can run, and by steps |
 //! | [`rand`](mod@rand) | | streams by name, all from the seed |
-//! | [`node`] | | machines that crash and restart |
+//! | [`node`] | | machines that crash, restart and pause, and clocks that go wrong |
 //! | [`disk`] | | files that survive a crash, if synced |
 //! | [`links`] | | what lies between two nodes, as data |
 //! | [`watch`] | | who publishes, who listens, and who stops the run |
@@ -74,6 +74,7 @@
 //!
 //! Boundary: threads, time and machines. Knows no messages and no Raft.
 
+mod clock;
 mod context;
 #[doc(hidden)]
 pub mod interposed;

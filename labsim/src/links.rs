@@ -18,15 +18,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex as PlainMutex;
 
-use crate::context;
+use crate::context::{self, Mode};
 use crate::node::{Node, NodeId};
 use crate::rand::Stream;
 use crate::sync::{Condvar, Mutex};
+use crate::{real, sim};
 
 /// One direction between two nodes. The default is perfect: up, no delay.
 #[derive(Clone, PartialEq, Debug)]
@@ -128,6 +130,7 @@ pub fn change(from: Node, to: Node, change: impl FnOnce(&mut Link)) {
 /// A message from a node to itself arrives at once.
 #[track_caller]
 pub fn send(from: Node, to: Node) -> Fate {
+    context::look_up();
     context::on_world(|world| world.links.send(world.seed, from.id(), to.id()))
 }
 
@@ -150,6 +153,28 @@ pub fn is_instant(from: Node, to: Node) -> bool {
             !link.held && link.delay.is_empty() && link.reorder <= 0.0 && link.duplicate <= 0.0
         })
     })
+}
+
+/// Waits as long as a message is on its way: by the world's time, whatever the
+/// clock of the calling thread's node shows.
+///
+/// # Panics
+///
+/// Outside of a world. Fails the run if the calling thread holds a lock.
+#[track_caller]
+pub fn travel(duration: Duration) {
+    let place = Location::caller();
+    match context::mode() {
+        Mode::Simulated => sim::with(|core| {
+            if core.is_muted(place) {
+                return;
+            }
+            core.no_lock_held("waits for a message on its way", place);
+            core.sleep_in_world(duration, place);
+        }),
+        Mode::Real => real::sleep(duration),
+        Mode::Outside => panic!("links exist only inside `simulate` or `run_real`"),
+    }
 }
 
 /// Waits, as a message does at the far end of its way, until the link is not

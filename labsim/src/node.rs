@@ -11,6 +11,12 @@
 //! at the thread's next call into labsim, which also wakes it if it waits; until
 //! then its effects on disk and links are void.
 //!
+//! A node can also be *paused*, as an operating system that is short of memory
+//! or a virtual machine that is moved to another host pauses a process: nothing
+//! in it runs for a while, and then it goes on and believes that no time has
+//! passed. And it can have a clock that goes wrong. A lease that relies on one
+//! or the other breaks here.
+//!
 //! Boundary: knows lives and thread start. Who talks to whom is in
 //! [`links`](crate::links), what is stored in [`disk`](crate::disk).
 
@@ -18,13 +24,15 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::clock::NodeClock;
 use crate::context::{self, Life, Mode};
 use crate::disk::Disk;
 use crate::rand::Stream;
 use crate::thread::JoinHandle;
-use crate::{real, sim, thread};
+use crate::{real, sim, thread, time};
 
 /// The number of a node: 0 for the first one made in a run, and so on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -148,6 +156,7 @@ impl Node {
     /// of its own threads.
     #[track_caller]
     pub fn crash(self) {
+        context::look_up();
         if context::is_dying() {
             return; // The dead crash nobody.
         }
@@ -172,11 +181,163 @@ impl Node {
     /// If the node is up: crash it first.
     #[track_caller]
     pub fn restart(self) {
+        context::look_up();
         if context::is_dying() {
             return; // The dead wake nobody.
         }
         let was_up = context::on_world(|world| world.nodes.lock().get_mut(self.id).begin_life());
         assert!(!was_up, "{self} is restarted while it is up; crash it first");
+    }
+
+    /// Pauses the node: its threads stay where they are, as if the operating
+    /// system had stopped the process. Does nothing if it is paused or down.
+    ///
+    /// When this returns, none of its threads will take another step until
+    /// [`resume`](Self::resume). Meanwhile its timers come due and wake-ups
+    /// arrive, and its threads find out when they go on: a lock that they hold
+    /// stays taken, a lock or a message that one of them was just woken for is
+    /// not offered to others. Threads that are started on it, such as requests,
+    /// begin when it is resumed. Links, disk and clock are untouched. If the
+    /// caller is one of its threads, this returns when it is resumed; if it is
+    /// in an observer of a lock, it stays as soon as the lock is open.
+    ///
+    /// On OS threads a pause takes effect at each thread's next call into labsim,
+    /// or where that returns from a wait.
+    ///
+    /// ```
+    /// use labsim::{Config, node::Node, simulate, thread, time::{Duration, Instant}};
+    /// let outcome = simulate(Config::seed(1), || {
+    ///     let server = Node::new("server");
+    ///     let nap = server.spawn("nap", || {
+    ///         let begun = Instant::now();
+    ///         thread::sleep(Duration::from_secs(1));
+    ///         begun.elapsed()
+    ///     });
+    ///     thread::sleep(Duration::from_millis(500));
+    ///     server.pause();
+    ///     thread::sleep(Duration::from_secs(9));
+    ///     server.resume();
+    ///     nap.join().unwrap()
+    /// });
+    /// assert_eq!(outcome.result.unwrap().as_millis(), 9_500);
+    /// ```
+    #[track_caller]
+    pub fn pause(self) {
+        let place = std::panic::Location::caller();
+        context::look_up();
+        if context::is_dying() {
+            return; // The dead stop nobody.
+        }
+        let Some(life) = context::on_world(|world| world.nodes.lock().change_paused(self.id, true)) else { return };
+        match context::mode() {
+            Mode::Simulated => sim::with(|core| core.pause(life, place)),
+            Mode::Real => real::pause(life),
+            Mode::Outside => unreachable!("there is a world"),
+        }
+    }
+
+    /// Lets the threads of a paused node go on. Does nothing if it is not
+    /// paused: a crash has ended that, too.
+    #[track_caller]
+    pub fn resume(self) {
+        context::look_up();
+        if context::is_dying() {
+            return;
+        }
+        let Some(life) = context::on_world(|world| world.nodes.lock().change_paused(self.id, false)) else { return };
+        match context::mode() {
+            Mode::Simulated => sim::with(|core| core.resume(life)),
+            Mode::Real => real::resume(life),
+            Mode::Outside => unreachable!("there is a world"),
+        }
+    }
+
+    /// True from [`pause`](Self::pause) until [`resume`](Self::resume) or a crash.
+    #[track_caller]
+    pub fn is_paused(self) -> bool {
+        context::step(std::panic::Location::caller());
+        context::on_world(|world| world.nodes.lock().get(self.id).paused)
+    }
+
+    /// Lets the node's clock gain `rate_ppm` parts per million from now on;
+    /// below zero it loses them. 0 is the rate of a new node.
+    ///
+    /// On the node's threads [`Instant::now`](crate::time::Instant::now) reads
+    /// this clock, and sleeps, time-outs and deadlines go by it, those that are
+    /// under way included: a node that is fast wakes early. The clock continues
+    /// from what it shows, so it never goes back. It runs on through pauses,
+    /// crashes and restarts.
+    ///
+    /// All else goes by the world's time: links, disks, threads that begin late,
+    /// notes, limits, [`Outcome::elapsed`](crate::Outcome::elapsed), and threads
+    /// without a node. On OS threads a wait that is under way keeps its end.
+    ///
+    /// ```
+    /// use labsim::{Config, node::Node, simulate, thread, time::Duration};
+    /// let outcome = simulate(Config::seed(1), || {
+    ///     let hasty = Node::new("hasty");
+    ///     hasty.set_clock_rate(250_000); // Four seconds seem five to it.
+    ///     hasty.spawn("sleeper", || thread::sleep(Duration::from_secs(5))).join().unwrap();
+    /// });
+    /// assert_eq!(outcome.elapsed.as_secs(), 4);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the rate is beyond 900,000 either way: a clock that stands still or
+    /// runs back is none.
+    #[track_caller]
+    pub fn set_clock_rate(self, rate_ppm: i32) {
+        let max = NodeClock::RATE_PPM_MAX;
+        assert!((-max..=max).contains(&rate_ppm), "a clock that gains {rate_ppm} ppm; the most is {max} either way");
+        self.change_clock(|clock, now| clock.with_rate(now, rate_ppm));
+    }
+
+    /// Puts the node's clock forward by `ahead`, all at once. What its threads
+    /// wait for comes due so much earlier.
+    ///
+    /// There is no way to put a clock back: that of a running machine is
+    /// monotone. To have one node behind the others, put those forward.
+    ///
+    /// ```
+    /// use labsim::{Config, node::Node, simulate, time::{Duration, Instant}};
+    /// let outcome = simulate(Config::seed(1), || {
+    ///     let ahead = Node::new("ahead");
+    ///     ahead.put_clock_forward(Duration::from_secs(60));
+    ///     ahead.spawn("reader", Instant::now).join().unwrap() - Instant::now()
+    /// });
+    /// assert!(outcome.result.unwrap() > Duration::from_secs(59));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the clock would show more than 584 years.
+    #[track_caller]
+    pub fn put_clock_forward(self, ahead: Duration) {
+        self.change_clock(|clock, now| clock.put_forward(now, ahead).expect("the clock ends after 584 years"));
+    }
+
+    #[track_caller]
+    fn change_clock(self, change: impl FnOnce(NodeClock, u64) -> NodeClock) {
+        context::look_up();
+        if context::is_dying() {
+            return; // The dead turn no clocks.
+        }
+        let now = match context::mode() {
+            Mode::Simulated => sim::with(sim::Core::now),
+            Mode::Real | Mode::Outside => time::machine_nanos(),
+        };
+        let (former, clock) = context::on_world(|world| {
+            let mut nodes = world.nodes.lock();
+            let node = nodes.get_mut(self.id);
+            let former = node.clock;
+            node.clock = change(former, now);
+            world.own_clocks.store(true, Ordering::SeqCst);
+            (former, node.clock)
+        });
+        if context::mode() == Mode::Simulated {
+            sim::with(|core| core.clock_changed(self.id, former, clock));
+        }
     }
 
     /// The node's disk, as its present life sees it.
@@ -218,6 +379,8 @@ pub(crate) struct NodeTable {
 pub(crate) struct NodeEntry {
     name: Arc<str>,
     up: bool,
+    paused: bool,
+    clock: NodeClock,
     life: u32,
     start_delay: Range<Duration>,
     threads_delayed: u64,
@@ -244,6 +407,8 @@ impl NodeTable {
         self.nodes.push(NodeEntry {
             name,
             up: true,
+            paused: false,
+            clock: NodeClock::TRUE,
             life: 0,
             start_delay: Duration::ZERO..Duration::ZERO,
             threads_delayed: 0,
@@ -282,8 +447,23 @@ impl NodeTable {
         let node = self.get_mut(id);
         node.up.then(|| {
             node.up = false;
+            node.paused = false;
             Life { node: id, number: node.life }
         })
+    }
+
+    /// Pauses or resumes. Returns the life concerned, if that changes anything.
+    fn change_paused(&mut self, id: NodeId, paused: bool) -> Option<Life> {
+        let node = self.get_mut(id);
+        (node.up && node.paused != paused).then(|| {
+            node.paused = paused;
+            Life { node: id, number: node.life }
+        })
+    }
+
+    /// The node's own clock.
+    pub(crate) fn clock(&self, id: NodeId) -> NodeClock {
+        self.get(id).clock
     }
 
     /// How late a thread that starts now takes its first step.

@@ -4,24 +4,27 @@
 //! are the machine's. Nobody can stop an OS thread from outside, so each life
 //! has a *cord*: a channel that carries nothing and is disconnected when the
 //! life ends. A thread looks at it at each call into labsim, and whatever it
-//! waits for, it waits for the cord too.
+//! waits for, it waits for the cord too. In the same way each life has a *gate*,
+//! which is shut while its node is paused: a thread that comes to it on a call
+//! into labsim, or out of a wait there, stays until it opens.
 //!
 //! Boundary: threads and lives of a real world. The facade's modules decide
 //! what a call means; this one says whether its caller is still alive.
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use parking_lot::Mutex;
 
+use crate::clock::NodeClock;
 use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, Failure, FailureKind, Outcome, Trace};
 use crate::panics;
@@ -34,6 +37,8 @@ const STRAGGLERS_WAIT: Duration = Duration::from_secs(2);
 
 thread_local! {
     static CURRENT: RefCell<Option<RealThread>> = const { RefCell::new(None) };
+    /// How many observers of locks the thread is in.
+    static OBSERVING: Cell<u32> = const { Cell::new(0) };
 }
 
 /// What an OS thread of a real world knows of itself.
@@ -44,6 +49,8 @@ pub(crate) struct RealThread {
     shared: Arc<Shared>,
     /// Disconnected when this thread is to die.
     cord: Receiver<()>,
+    /// Shut while its node is paused. A thread without a node has none.
+    gate: Option<Arc<Gate>>,
     parker: Parker,
 }
 
@@ -51,6 +58,7 @@ pub(crate) struct RealThread {
 struct Shared {
     /// The other ends of the cords: dropping one ends its life.
     cords: Mutex<Cords>,
+    gates: Mutex<BTreeMap<(u32, u32), Arc<Gate>>>,
     threads: AtomicUsize,
 }
 
@@ -64,6 +72,54 @@ impl RealThread {
     pub(crate) fn is_dead(&self) -> bool {
         self.cord.try_recv() == Err(TryRecvError::Disconnected)
     }
+
+    fn is_paused(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.is_shut.load(Ordering::SeqCst))
+    }
+
+    /// The clock of the thread's node, if some node's clock goes wrong.
+    fn own_clock(&self) -> Option<NodeClock> {
+        if !self.world.own_clocks.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.life.map(|life| self.world.nodes.lock().clock(life.node))
+    }
+}
+
+/// Where the threads of a paused life stay.
+#[derive(Default)]
+struct Gate {
+    is_shut: AtomicBool,
+    /// While it is shut: a channel that carries nothing, and is disconnected
+    /// when the gate opens.
+    ends: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+}
+
+impl Gate {
+    fn shut(&self) {
+        let mut ends = self.ends.lock();
+        ends.get_or_insert_with(|| crossbeam_channel::bounded(0));
+        self.is_shut.store(true, Ordering::SeqCst);
+    }
+
+    fn open(&self) {
+        let mut ends = self.ends.lock();
+        self.is_shut.store(false, Ordering::SeqCst);
+        let opened = ends.take();
+        drop(ends);
+        drop(opened); // Whoever stays here leaves now.
+    }
+
+    /// Waits until the gate is open, or the cord cut.
+    fn pass(&self, cord: &Receiver<()>) {
+        loop {
+            let Some(opened) = self.ends.lock().as_ref().map(|(_, opened)| opened.clone()) else { return };
+            crossbeam_channel::select_biased! {
+                recv(cord) -> _ => return,
+                recv(opened) -> _ => {}
+            }
+        }
+    }
 }
 
 /// Runs `f` on the calling thread's own record; `None` outside of real worlds.
@@ -71,14 +127,72 @@ pub(crate) fn with<R>(f: impl FnOnce(&RealThread) -> R) -> Option<R> {
     CURRENT.with_borrow(|current| current.as_ref().map(f))
 }
 
-/// Ends the calling thread if its node has crashed or its run is over.
+/// Keeps the calling thread for as long as its node is paused, and ends it if
+/// its node has crashed or its run is over.
 ///
 /// Does nothing while it unwinds: destructors run to their end.
 #[inline]
 pub(crate) fn check() {
+    if is_paused() {
+        stay_while_paused();
+    }
+    check_alive();
+}
+
+/// As [`check`], but stays nowhere.
+#[inline]
+pub(crate) fn check_alive() {
     if with(RealThread::is_dead) == Some(true) && !std::thread::panicking() {
         throw();
     }
+}
+
+/// True if the calling thread is to go no further at present: its node is
+/// paused. Its observers are run to their end, since a listener to whom other
+/// nodes publish too may be waiting for them.
+#[inline]
+pub(crate) fn is_paused() -> bool {
+    with(|thread| thread.is_paused() && !thread.is_dead()) == Some(true) && OBSERVING.get() == 0
+}
+
+#[cold]
+fn stay_while_paused() {
+    let stay = with(|thread| thread.gate.clone().map(|gate| (gate, thread.cord.clone())));
+    if let Some((gate, cord)) = stay.flatten() {
+        gate.pass(&cord);
+    }
+}
+
+/// What a wait has come to, for a thread that may have been paused meanwhile.
+pub(crate) fn stay<R>(result: R) -> R {
+    check();
+    result
+}
+
+/// Runs an observer of a lock: a pause takes effect after it.
+pub(crate) fn observe(observer: impl FnOnce()) {
+    struct Observing;
+    impl Drop for Observing {
+        fn drop(&mut self) {
+            OBSERVING.set(OBSERVING.get() - 1);
+        }
+    }
+    OBSERVING.set(OBSERVING.get() + 1);
+    let observing = Observing;
+    observer();
+    drop(observing);
+}
+
+/// What the clock of the calling thread's node shows when the machine's shows
+/// `nanos`.
+pub(crate) fn clock_reading(nanos: u64) -> u64 {
+    with(RealThread::own_clock).flatten().map_or(nanos, |clock| clock.reading(nanos))
+}
+
+/// How long the machine takes until the clock of the calling thread's node has
+/// counted `duration`.
+pub(crate) fn machine_time(duration: Duration) -> Duration {
+    with(RealThread::own_clock).flatten().map_or(duration, |clock| clock.world_time(duration))
 }
 
 /// Empties the calling thread's stack.
@@ -111,7 +225,11 @@ pub(crate) fn fail(mut failure: Failure) {
 impl Shared {
     fn new() -> Self {
         let world = Some(crossbeam_channel::bounded(0));
-        Self { cords: Mutex::new(Cords { world, lives: BTreeMap::new() }), threads: AtomicUsize::new(0) }
+        Self {
+            cords: Mutex::new(Cords { world, lives: BTreeMap::new() }),
+            gates: Mutex::default(),
+            threads: AtomicUsize::new(0),
+        }
     }
 
     fn cord_of(&self, life: Option<Life>) -> Receiver<()> {
@@ -124,6 +242,10 @@ impl Shared {
             None => cords.world.as_ref().expect("checked above").1.clone(),
             Some(key) => cords.lives.entry(key).or_insert_with(|| crossbeam_channel::bounded(0)).1.clone(),
         }
+    }
+
+    fn gate_of(&self, life: Life) -> Arc<Gate> {
+        Arc::clone(self.gates.lock().entry((life.node.0, life.number)).or_default())
     }
 
     /// Ends every life. The cords are returned, to be dropped without the lock.
@@ -144,6 +266,22 @@ pub(crate) fn crash(life: Life) {
     check();
 }
 
+/// Lets the threads of `life` go no further than to their next call into
+/// labsim. If the caller is one of them, returns when they are resumed.
+pub(crate) fn pause(life: Life) {
+    gate_of(life).shut();
+    check();
+}
+
+/// Lets the threads of `life` go on.
+pub(crate) fn resume(life: Life) {
+    gate_of(life).open();
+}
+
+fn gate_of(life: Life) -> Arc<Gate> {
+    with(|thread| thread.shared.gate_of(life)).expect("a world has threads")
+}
+
 /// Starts an OS thread in `life`.
 pub(crate) fn spawn<T: Send + 'static>(
     life: Option<Life>,
@@ -154,7 +292,8 @@ pub(crate) fn spawn<T: Send + 'static>(
 ) -> Inner<T> {
     let me = CURRENT.with_borrow(Clone::clone).expect("the caller runs in a real world");
     let (ended_tx, ended_rx) = crossbeam_channel::bounded::<()>(0);
-    let thread = RealThread { cord: me.shared.cord_of(life), life, parker: Parker::default(), ..me };
+    let (cord, gate) = (me.shared.cord_of(life), life.map(|life| me.shared.gate_of(life)));
+    let thread = RealThread { cord, gate, life, parker: Parker::default(), ..me };
     let shared = Arc::clone(&thread.shared);
     shared.threads.fetch_add(1, Ordering::SeqCst);
     let store = Arc::clone(&slot);
@@ -224,6 +363,7 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         life: None,
         shared: Arc::clone(&shared),
         cord: cord.clone(),
+        gate: None,
         parker: Parker::default(),
     };
     // The caller enters the world for a moment, so that the first thread is
@@ -293,6 +433,7 @@ impl Ended {
             recv(self.gone) -> _ => {}
             recv(cord) -> _ => die(),
         }
+        check();
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -305,6 +446,7 @@ pub(crate) fn sleep(duration: Duration) {
     if cord().recv_timeout(duration) == Err(RecvTimeoutError::Disconnected) {
         die();
     }
+    check();
 }
 
 /// The OS threads of a real world that wait on one condition.
@@ -344,11 +486,15 @@ impl Waiters {
         let never = crossbeam_channel::never();
         let time_up = timeout.map_or(never, crossbeam_channel::after);
         let woken = parking_lot::MutexGuard::unlocked(data, || {
-            crossbeam_channel::select! {
+            let woken = crossbeam_channel::select! {
                 recv(woken_rx) -> _ => true,
                 recv(cord) -> _ => false,
                 recv(time_up) -> _ => false,
+            };
+            if is_paused() {
+                stay_while_paused(); // While the lock is open for others.
             }
+            woken
         });
         if woken {
             if with(RealThread::is_dead) == Some(true) {
@@ -391,6 +537,8 @@ impl Parker {
             given.wait(&mut token, timeout);
         }
         *token = false;
+        drop(token); // Nobody who unparks waits for a thread that is paused.
+        check();
     }
 
     pub(crate) fn unpark(&self) {

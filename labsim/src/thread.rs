@@ -269,7 +269,7 @@ fn park_until(timeout: Option<Duration>, place: &'static Location<'static>) {
                 core.park(place, timeout.and_then(|timeout| core.deadline(timeout)));
             }
         }),
-        Mode::Real => real::parker().park(timeout),
+        Mode::Real => real::parker().park(timeout.map(real::machine_time)),
         Mode::Outside => match timeout {
             Some(timeout) => std::thread::park_timeout(timeout),
             None => std::thread::park(),
@@ -277,7 +277,8 @@ fn park_until(timeout: Option<Duration>, place: &'static Location<'static>) {
     }
 }
 
-/// Waits for `duration`: virtual time in a simulation, real time elsewhere.
+/// Waits for `duration`: virtual time in a simulation, real time elsewhere; on
+/// a node whose clock goes wrong, until that clock has counted it.
 ///
 /// # Panics
 ///
@@ -295,7 +296,7 @@ pub fn sleep(duration: Duration) {
             let until = core.deadline(duration);
             core.wait(Why::Sleep, place, Some(until.unwrap_or(u64::MAX)));
         }),
-        Mode::Real => real::sleep(duration),
+        Mode::Real => real::sleep(real::machine_time(duration)),
         Mode::Outside => std::thread::sleep(duration),
     }
 }

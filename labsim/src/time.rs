@@ -9,6 +9,11 @@
 //! Outside a simulation the same [`Instant`] reads the machine's monotonic
 //! clock. The two kinds never mix: comparing or subtracting them panics.
 //!
+//! A node may have a clock of its own, which goes fast or slow
+//! ([`Node::set_clock_rate`](crate::node::Node::set_clock_rate)) or ahead. Its
+//! threads read that one and wait by it. Moments of two nodes can be compared,
+//! as numbers that two machines disagree about.
+//!
 //! Units: nanoseconds, shown as seconds with three decimals (`12.345s`).
 //! Intervals are [`Duration`].
 //!
@@ -42,7 +47,8 @@ enum Clock {
 }
 
 impl Instant {
-    /// The present moment, on the clock of the world that the caller runs in.
+    /// The present moment, on the clock of the world that the caller runs in;
+    /// on a node whose clock goes wrong, on that one.
     ///
     /// In a simulation this is a step like any other: it costs time, so two
     /// readings of one thread always differ.
@@ -54,15 +60,14 @@ impl Instant {
                 let place = std::panic::Location::caller();
                 Self::at(crate::sim::with(|core| {
                     core.point(place);
-                    core.now()
+                    core.clock_now()
                 }))
             }
-            mode => {
-                if mode == Mode::Real {
-                    real::check();
-                }
-                Self { nanos: machine_nanos(), clock: Clock::Machine }
+            Mode::Real => {
+                real::check();
+                Self { nanos: real::clock_reading(machine_nanos()), clock: Clock::Machine }
             }
+            Mode::Outside => Self { nanos: machine_nanos(), clock: Clock::Machine },
         }
     }
 
@@ -122,7 +127,7 @@ impl Instant {
 }
 
 /// Nanoseconds on the machine's monotonic clock since this process first asked.
-fn machine_nanos() -> u64 {
+pub(crate) fn machine_nanos() -> u64 {
     static ORIGIN: OnceLock<std::time::Instant> = OnceLock::new();
     let origin = ORIGIN.get_or_init(std::time::Instant::now);
     origin.elapsed().as_nanos() as u64

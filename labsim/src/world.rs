@@ -7,6 +7,7 @@
 //!
 //! Boundary: holds the tables. The modules named after them say what they mean.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,6 +36,9 @@ pub(crate) struct World {
     draws: Mutex<Stream>,
     /// What the machine's source of randomness would give.
     pub(crate) entropy: Mutex<Stream>,
+    /// Some node's clock does not show the world's time. For real worlds; a
+    /// simulation keeps it where every step finds it.
+    pub(crate) own_clocks: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
 
@@ -50,6 +54,7 @@ impl World {
             watchers: Mutex::default(),
             draws: Mutex::new(Stream::new(seed, "no node", 0, 0)),
             entropy: Mutex::new(Stream::new(seed, "entropy", 0, 0)),
+            own_clocks: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
     }

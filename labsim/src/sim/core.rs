@@ -44,6 +44,9 @@ pub(crate) enum Why {
     Park,
     /// For the end of the thread with this serial number.
     Join(u32),
+    /// For something between or below the nodes, by the world's time: a message
+    /// on its way, a disk.
+    World,
     /// For the rest of the run, which has failed.
     Failed,
 }
@@ -90,6 +93,10 @@ pub(crate) struct Core {
     pub(super) stopping: Cell<bool>,
     /// Somebody has to be unwound at the root.
     pub(super) kills_pending: Cell<bool>,
+    /// An observer has paused the node of its own thread.
+    pub(super) pause_pending: Cell<bool>,
+    /// Some node's clock does not show the world's time.
+    pub(super) own_clocks: Cell<bool>,
     pub(super) schedule: RefCell<Schedule>,
     // Fixed once the run begins.
     pub(super) preemption: Cell<Preemption>,
@@ -140,6 +147,8 @@ impl Core {
             revivals: Cell::new(0),
             stopping: Cell::new(false),
             kills_pending: Cell::new(false),
+            pause_pending: Cell::new(false),
+            own_clocks: Cell::new(false),
             schedule: RefCell::new(Schedule::EMPTY),
             preemption: Cell::new(Preemption::Never),
             time_limit: Cell::new(u64::MAX),
@@ -213,9 +222,23 @@ impl Core {
         self.now.get()
     }
 
-    /// A deadline `timeout` from now; the end of the clock counts as never.
+    /// What the running thread's clock shows: that of its node, if there is one.
+    #[inline]
+    pub(crate) fn clock_now(&self) -> u64 {
+        let now = self.now.get();
+        if self.own_clocks.get() { self.own_clock().reading(now) } else { now }
+    }
+
+    /// When the running thread's clock will show `reading`.
+    #[inline]
+    pub(super) fn when(&self, reading: u64) -> u64 {
+        if self.own_clocks.get() { self.own_clock().when(reading) } else { reading }
+    }
+
+    /// A deadline `timeout` from now on the running thread's clock; the end of
+    /// the clock counts as never.
     pub(crate) fn deadline(&self, timeout: Duration) -> Option<u64> {
-        self.now.get().checked_add(u64::try_from(timeout.as_nanos()).ok()?)
+        self.clock_now().checked_add(u64::try_from(timeout.as_nanos()).ok()?)
     }
 
     /// A visible operation: takes a step of virtual time, lets timers fire that

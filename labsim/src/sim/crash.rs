@@ -50,7 +50,8 @@ impl Core {
     pub(crate) fn crash(&self, life: Life) {
         {
             let mut schedule = self.schedule.borrow_mut();
-            let Schedule { slots, ready, .. } = &mut *schedule;
+            let Schedule { slots, ready, paused, .. } = &mut *schedule;
+            paused.retain(|paused| *paused != life);
             for slot in slots.iter_mut() {
                 if slot.status != Status::Free && slot.life == Some(life) {
                     slot.status = Status::Dying;
@@ -166,7 +167,7 @@ impl Core {
     }
 
     /// The end of a critical section that was observed: if the observer failed
-    /// the run or crashed a node, that takes effect now that the lock is open.
+    /// the run, or crashed or paused a node, that takes effect now that the lock is open.
     pub(crate) fn settle_observed(&self, place: Place) {
         if self.must_not_switch() {
             return;
@@ -176,6 +177,9 @@ impl Core {
         }
         if self.kills_pending.get() {
             self.visit_root();
+        }
+        if self.pause_pending.replace(false) {
+            self.stay_while_paused(place);
         }
     }
 

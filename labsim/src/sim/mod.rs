@@ -14,6 +14,7 @@
 //! | `threads.rs` | what a report says of threads; the deadlock |
 //! | `stuck.rs`, `busy.rs` | waits that will not end, loops that get nowhere |
 //! | `fiber.rs` | stacks and switches |
+//! | `pause.rs` | threads of a paused node; timers of a clock that was changed |
 //! | `waiters.rs` | lists of waiting threads |
 //! | `watchdog.rs` | another OS thread that sees when a run gets no further |
 //! | `signals.rs`, `trap.rs` | how it asks, and how a stack overflow is survived |
@@ -36,6 +37,7 @@ mod busy;
 mod core;
 mod crash;
 mod fiber;
+mod pause;
 mod schedule;
 #[cfg(unix)]
 mod signals;

@@ -14,6 +14,7 @@ use std::collections::BinaryHeap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{Ordering, compiler_fence};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use cpu_time::ThreadTime;
 
@@ -48,6 +49,8 @@ pub(super) enum Status {
     Free,
     /// In the list of ready threads.
     Ready,
+    /// It would be in that list, but its node is paused.
+    Paused,
     Running,
     Waiting,
     /// Its node crashed or the run is over; it will be unwound.
@@ -72,6 +75,8 @@ pub(super) struct Slot {
     /// The wait was ended by `look_at_waits`, and not by a notification.
     woken_for_a_look: bool,
     timed_out: bool,
+    /// Its node is paused.
+    pub(super) frozen: bool,
     /// `unpark` came before `park`.
     parking_token: bool,
     pub(super) held: Vec<Held>,
@@ -101,7 +106,9 @@ pub(super) struct Schedule {
     pub(super) slots: Vec<Slot>,
     free: Vec<u32>,
     pub(super) ready: Vec<u32>,
-    timers: BinaryHeap<Timer>,
+    pub(super) timers: BinaryHeap<Timer>,
+    /// The lives of paused nodes.
+    pub(super) paused: Vec<Life>,
     timers_made: u64,
     /// How many timers the last clearing left.
     timers_kept: usize,
@@ -118,6 +125,7 @@ impl Schedule {
         free: Vec::new(),
         ready: Vec::new(),
         timers: BinaryHeap::new(),
+        paused: Vec::new(),
         timers_made: 0,
         timers_kept: 0,
         threads_made: 0,
@@ -164,11 +172,15 @@ impl Schedule {
     }
 
     #[inline]
-    fn make_ready(&mut self, slot: u32) {
+    pub(super) fn make_ready(&mut self, slot: u32) {
         let thread = &mut self.slots[slot as usize];
-        thread.status = Status::Ready;
         thread.epoch = thread.epoch.wrapping_add(1);
-        self.ready.push(slot);
+        if thread.frozen {
+            thread.status = Status::Paused;
+        } else {
+            thread.status = Status::Ready;
+            self.ready.push(slot);
+        }
     }
 
     /// Ends the wait that `waiter` names, if that is what its thread still does.
@@ -190,7 +202,7 @@ impl Schedule {
 
     /// True if the thread is still in the wait that `waiter` names.
     #[inline]
-    fn is_waiting(slots: &[Slot], waiter: Waiter) -> bool {
+    pub(super) fn is_waiting(slots: &[Slot], waiter: Waiter) -> bool {
         let thread = &slots[waiter.slot as usize];
         thread.status == Status::Waiting && thread.epoch == waiter.epoch
     }
@@ -225,7 +237,7 @@ impl Schedule {
     }
 
     #[inline]
-    fn next_due(&self) -> u64 {
+    pub(super) fn next_due(&self) -> u64 {
         self.timers.peek().map_or(u64::MAX, |Reverse((at, ..))| *at)
     }
 }
@@ -294,7 +306,7 @@ impl Core {
             // A timer whose wait was over before it came due is nothing to wait
             // for: a deadlock is one now, and not when a time-out would have been.
             schedule.drop_stale_timers();
-            let due = schedule.next_due();
+            let due = if schedule.all_timers_are_paused() { u64::MAX } else { schedule.next_due() };
             self.next_due.set(due);
             match due {
                 u64::MAX => {
@@ -447,6 +459,7 @@ impl Core {
         });
         schedule.threads_made += 1;
         let serial = schedule.threads_made;
+        let is_frozen = new.life.is_some_and(|life| schedule.paused.contains(&life));
         let now = self.now.get();
         let thread = &mut schedule.slots[slot as usize];
         thread.fiber = Some(fiber);
@@ -458,6 +471,7 @@ impl Core {
         thread.since = now;
         thread.parking_token = false;
         thread.timed_out = false;
+        thread.frozen = is_frozen;
         if new.delay_nanos == 0 {
             schedule.make_ready(slot);
         } else {
@@ -551,8 +565,8 @@ impl Core {
         self.schedule.borrow_mut().wake(waiter)
     }
 
-    /// Waits until woken, or until the clock shows `until`. Returns whether
-    /// the time was up.
+    /// Waits until woken, or until the thread's clock shows `until`. Returns
+    /// whether the time was up.
     ///
     /// Whoever is to wake the thread must have been given its `next_wait`.
     #[inline]
@@ -563,6 +577,19 @@ impl Core {
     /// As `wait`, in the course of a longer wait that began at `since`.
     #[inline]
     pub(crate) fn wait_from(&self, since: u64, why: Why, place: Place, until: Option<u64>) -> bool {
+        self.wait_in_world(since, why, place, until.map(|until| self.when(until)))
+    }
+
+    /// Waits for `duration` of the world's time, whatever a node's clock shows.
+    pub(crate) fn sleep_in_world(&self, duration: Duration, place: Place) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let now = self.now.get();
+        self.wait_in_world(now, Why::World, place, Some(now.saturating_add(nanos)));
+    }
+
+    /// As `wait`, with `until` on the world's clock.
+    #[inline]
+    fn wait_in_world(&self, since: u64, why: Why, place: Place, until: Option<u64>) -> bool {
         if self.must_not_switch() {
             self.refuse_to_wait(why, place);
         }
@@ -717,6 +744,7 @@ impl Slot {
             waits_for_ever: false,
             woken_for_a_look: false,
             timed_out: false,
+            frozen: false,
             parking_token: false,
             held: Vec::new(),
             joiners: Vec::new(),

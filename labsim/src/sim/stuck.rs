@@ -7,7 +7,8 @@
 //! came true some time ago has missed its notification; that can be seen, because
 //! the thread can be woken for no reason and look again. It does so with the lock
 //! in its hands and goes back to sleep if the condition still holds, so nobody
-//! notices. Besides these, a run may set a limit for all waits.
+//! notices. Besides these, a run may set a limit for all waits. A
+//! thread whose node is paused is not looked at.
 //!
 //! Once in a virtual second, when the world is idle, all waits are looked at.
 //!
@@ -43,7 +44,7 @@ impl Core {
             let schedule = self.schedule.borrow();
             for slot in schedule.alive() {
                 let thread = &schedule.slots[slot as usize];
-                if thread.status != Status::Waiting || !thread.waits_for_ever {
+                if thread.status != Status::Waiting || !thread.waits_for_ever || thread.frozen {
                     continue;
                 }
                 let waited = now - thread.since;

@@ -22,7 +22,12 @@ impl Core {
     #[cold]
     pub(super) fn report_deadlock(&self) {
         let alive = self.schedule.borrow().alive();
-        let message = self.describe("deadlock: every thread waits, and no timer is set", &alive);
+        let headline = if self.schedule.borrow().paused.is_empty() {
+            "deadlock: every thread waits, and no timer is set"
+        } else {
+            "deadlock: every thread waits or is paused, and no timer will end that"
+        };
+        let message = self.describe(headline, &alive);
         // No thread is at fault by itself; the first one lends its name.
         self.current.set(alive.first().copied().unwrap_or_default());
         self.fail(FailureKind::Deadlock, message, None);
@@ -92,10 +97,10 @@ impl Core {
 
     fn describe_thread(&self, slot: u32) -> String {
         let name = self.full_name(slot);
-        let (status, why, place, since) = {
+        let (status, why, place, since, frozen) = {
             let schedule = self.schedule.borrow();
             let thread = &schedule.slots[slot as usize];
-            (thread.status, thread.why, thread.place, thread.since)
+            (thread.status, thread.why, thread.place, thread.since, thread.frozen)
         };
         let state = match status {
             Status::Waiting => "waits",
@@ -118,10 +123,11 @@ impl Core {
                 Some(target) => format!("the end of thread {}", self.full_name(target)),
                 None => "the end of a thread".to_owned(),
             },
-            Why::Sleep | Why::Ready | Why::Failed => "its turn".to_owned(),
+            Why::Sleep | Why::World | Why::Ready | Why::Failed => "its turn".to_owned(),
         };
         let millis = since / 1_000_000;
-        format!("{name} {state} at {place} for {what}, since {}.{:03}s", millis / 1000, millis % 1000)
+        let paused = if frozen { ", and its node is paused" } else { "" };
+        format!("{name} {state} at {place} for {what}, since {}.{:03}s{paused}", millis / 1000, millis % 1000)
     }
 
     fn is_alive(&self, slot: u32) -> bool {

@@ -97,7 +97,7 @@ impl Condvar {
     pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Instant) -> WaitTimeoutResult {
         // The clock is read without a step: waiting is one.
         let now = match context::mode() {
-            Mode::Simulated => Instant::at(sim::with(sim::Core::now)),
+            Mode::Simulated => Instant::at(sim::with(sim::Core::clock_now)),
             Mode::Real | Mode::Outside => Instant::now(),
         };
         self.wait_timeout(guard, Some(deadline.saturating_duration_since(now)), Location::caller())
@@ -249,7 +249,7 @@ impl Condvar {
                 mutex.observe_outside(guard);
                 let data = guard.data.as_mut().expect("the guard's own thread waits");
                 match (context::mode(), timeout) {
-                    (Mode::Real, timeout) => self.real_waiters.wait(data, timeout),
+                    (Mode::Real, timeout) => self.real_waiters.wait(data, timeout.map(real::machine_time)),
                     (_, Some(timeout)) => self.condvar.wait_for(data, timeout).timed_out(),
                     (_, None) => {
                         self.condvar.wait(data);

@@ -77,11 +77,17 @@ impl<T> Mutex<T> {
                 })
             }
             Mode::Real => {
-                real::check();
                 self.home.outside();
-                let data = self.data.lock();
-                real::check(); // It may have died while it waited.
-                data
+                loop {
+                    real::check();
+                    let data = self.data.lock();
+                    // While it waited it may have been paused: then others shall
+                    // have the lock. Or it may have died.
+                    if !real::is_paused() {
+                        real::check_alive();
+                        break data;
+                    }
+                }
             }
             Mode::Outside => {
                 self.home.outside();
@@ -131,7 +137,7 @@ impl<T> Mutex<T> {
             Mode::Real | Mode::Outside => {
                 real::check();
                 self.home.outside();
-                self.data.try_lock_for(timeout)
+                self.data.try_lock_for(real::machine_time(timeout))
             }
         };
         data.map(|data| MutexGuard { mutex: self, data: Some(data) })
@@ -189,7 +195,7 @@ impl<T> Mutex<T> {
                 core.lock_taken(serial, place);
                 return Some(data);
             }
-            let is_over = core.must_not_switch() || until.is_some_and(|until| core.now() >= until);
+            let is_over = core.must_not_switch() || until.is_some_and(|until| core.clock_now() >= until);
             if is_over {
                 return None;
             }
@@ -250,7 +256,7 @@ impl<T> Mutex<T> {
         if let Some(observer) = &self.observer
             && !std::thread::panicking()
         {
-            observer(data, &Watch::THE);
+            real::observe(|| observer(data, &Watch::THE));
         }
     }
 }

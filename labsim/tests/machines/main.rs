@@ -8,6 +8,8 @@
 //! | file | is about |
 //! |---|---|
 //! | `crash.rs` | what a crash does to threads, locks and waits |
+//! | `pause.rs` | what a pause keeps from happening, and what not |
+//! | `clock.rs` | nodes whose clocks go wrong |
 //! | `disk.rs` | what a crash leaves of files |
 //! | `links.rs` | what becomes of a message |
 //! | `reports.rs` | what a failed run says |
@@ -18,11 +20,13 @@
 //!
 //! Boundary: uses what labsim makes public.
 
+mod clock;
 mod crash;
 mod determinism;
 mod disk;
 mod links;
 mod note;
+mod pause;
 mod real;
 mod reports;
 mod watch;

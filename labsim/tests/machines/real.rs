@@ -7,11 +7,11 @@
 //! Boundary: asserts no time of the machine, which is as busy as it is.
 
 use std::sync::Mutex as Plain;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use labsim::node::Node;
 use labsim::sync::{Arc, Condvar, Mutex};
-use labsim::time::Duration;
+use labsim::time::{Duration, Instant};
 use labsim::{Config, Failure, FailureKind, channel, links, note, run_real, thread, watch};
 
 use crate::{MS, OnDrop};
@@ -321,4 +321,234 @@ fn draws_and_fates_of_a_real_run_are_those_of_its_seed() {
         (drawn, (0..50).map(|_| links::send(a, b)).collect::<Vec<_>>())
     };
     assert_eq!(run(story), crate::run(1, story));
+}
+
+// Pauses.
+
+/// A pause must keep a thread whose `wait` ends meanwhile; `end` ends it.
+fn stays_after(wait: impl FnOnce() + Send + 'static, end: impl FnOnce()) {
+    let node = Node::new("paused");
+    let went_on = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&went_on);
+    let waiter = node.spawn("waiter", move || {
+        wait();
+        theirs.store(true, Ordering::SeqCst);
+    });
+    thread::sleep(20 * MS);
+    node.pause();
+    end();
+    thread::sleep(60 * MS);
+    assert!(!went_on.load(Ordering::SeqCst), "it went on while its node was paused");
+    node.resume();
+    waiter.join().unwrap();
+}
+
+#[test]
+fn a_thread_whose_wait_ends_in_a_pause_stays_until_it_is_resumed() {
+    run(|| {
+        stays_after(|| thread::sleep(50 * MS), || ());
+        stays_after(|| thread::park_timeout(50 * MS), || ());
+        let (tx, rx) = channel::unbounded();
+        stays_after(move || rx.recv().unwrap(), || tx.send(()).unwrap());
+        let (_tx, rx) = channel::unbounded::<()>();
+        stays_after(move || assert!(rx.recv_timeout(50 * MS).is_err()), || ());
+        let (tx, rx) = channel::bounded(1);
+        tx.send(1).unwrap();
+        stays_after(move || tx.send(2).unwrap(), || assert_eq!(rx.recv(), Ok(1)));
+        let (tx, rx) = channel::unbounded::<()>();
+        let other = thread::spawn_off_node("other", move || rx.recv().unwrap());
+        stays_after(move || other.join().unwrap(), || tx.send(()).unwrap());
+        stays_after(|| assert!(Condvar::new().wait_for(&mut Mutex::new(()).lock(), 50 * MS).timed_out()), || ());
+    });
+}
+
+#[test]
+fn a_paused_thread_that_gets_a_lock_leaves_it_to_others() {
+    run(|| {
+        let lock = Arc::new(Mutex::new(()));
+        let theirs = Arc::clone(&lock);
+        let held = lock.lock();
+        let others = Arc::clone(&lock);
+        stays_after(
+            move || drop(theirs.lock()),
+            move || {
+                drop(held);
+                for _ in 0..20 {
+                    drop(others.lock());
+                    thread::sleep(MS);
+                }
+            },
+        );
+        // The same of one that comes back from a condition.
+        let shared = Arc::new((Mutex::new(()), Condvar::new()));
+        let theirs = Arc::clone(&shared);
+        stays_after(
+            move || theirs.1.wait(&mut theirs.0.lock()),
+            move || {
+                shared.1.notify_all();
+                thread::sleep(20 * MS);
+                drop(shared.0.lock());
+            },
+        );
+    });
+}
+
+#[test]
+fn a_paused_thread_stays_at_its_next_call() {
+    run(|| {
+        let node = Node::new("counter");
+        let calls = Arc::new(AtomicU32::new(0));
+        let theirs = Arc::clone(&calls);
+        node.spawn("counter", move || {
+            loop {
+                theirs.fetch_add(1, Ordering::SeqCst);
+                thread::yield_now();
+            }
+        });
+        let wait_past = |count: u32| {
+            while calls.load(Ordering::SeqCst) <= count {
+                thread::sleep(MS);
+            }
+        };
+        wait_past(0);
+        node.pause();
+        let at_pause = calls.load(Ordering::SeqCst);
+        thread::sleep(20 * MS);
+        let later = calls.load(Ordering::SeqCst);
+        // One that it was on its way to.
+        assert!(later <= at_pause + 1, "{at_pause} calls, and later {later}");
+        let late = node.spawn("late", || ());
+        thread::sleep(10 * MS);
+        assert!(node.is_paused() && !late.is_finished());
+        node.resume();
+        late.join().unwrap();
+        wait_past(later);
+    });
+}
+
+#[test]
+fn a_thread_that_pauses_its_own_node_stays_until_it_is_resumed_or_crashed() {
+    run(|| {
+        let node = Node::new("sleepy");
+        let goes_on = node.spawn("own", move || node.pause());
+        let wait_for_pause = || {
+            while !node.is_paused() {
+                thread::sleep(MS);
+            }
+        };
+        wait_for_pause();
+        thread::sleep(20 * MS);
+        assert!(!goes_on.is_finished());
+        node.resume();
+        goes_on.join().unwrap();
+
+        let dies = node.spawn("own", move || node.pause());
+        wait_for_pause();
+        node.crash();
+        assert!(dies.join().is_err() && !node.is_paused());
+        node.restart();
+        assert!(!node.is_paused());
+        assert_eq!(node.spawn("next life", || 7).join().unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_listener_that_pauses_the_node_of_its_publisher_is_free_for_others() {
+    run(|| {
+        let node = Node::new("leader");
+        watch::subscribe(move |_, elected: &bool| {
+            if *elected {
+                node.pause();
+                thread::yield_now();
+            }
+        });
+        let publish = |value: bool| drop(Mutex::observed(value, |elected, watch| watch.publish(|| *elected)).lock());
+        let leader = node.spawn("leader", move || {
+            publish(true);
+            thread::yield_now();
+        });
+        while !node.is_paused() {
+            thread::sleep(MS);
+        }
+        publish(false);
+        assert!(!leader.is_finished());
+        node.resume();
+        leader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_paused_thread_ends_with_the_run() {
+    let dropped = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&dropped);
+    run(move || {
+        let node = Node::new("left over");
+        node.spawn("left over", move || {
+            let _last = OnDrop(|| theirs.store(true, Ordering::SeqCst));
+            node.pause();
+        });
+        while !node.is_paused() {
+            thread::sleep(MS);
+        }
+    });
+    assert!(dropped.load(Ordering::SeqCst));
+}
+
+// Clocks. A slow one makes waits longer than they can be otherwise, and a fast
+// one counts more than the machine's does.
+
+#[test]
+fn every_wait_of_a_node_with_a_slow_clock_takes_longer() {
+    let waits: [fn(); 6] = [
+        || thread::sleep(5 * MS),
+        || thread::park_timeout(5 * MS),
+        || {
+            let (_tx, rx) = channel::unbounded::<()>();
+            assert!(rx.recv_timeout(5 * MS).is_err());
+        },
+        || {
+            let (tx, _rx) = channel::bounded(1);
+            tx.send(1).unwrap();
+            assert!(tx.send_timeout(2, 5 * MS).is_err());
+        },
+        || assert!(Condvar::new().wait_for(&mut Mutex::new(()).lock(), 5 * MS).timed_out()),
+        || {
+            let lock = Mutex::new(());
+            let _held = lock.lock();
+            assert!(lock.try_lock_for(5 * MS).is_none());
+        },
+    ];
+    run(move || {
+        let node = Node::new("slow");
+        node.set_clock_rate(-900_000);
+        for (number, wait) in waits.into_iter().enumerate() {
+            let begun = std::time::Instant::now();
+            node.spawn("waiter", wait).join().unwrap();
+            assert!(begun.elapsed() >= 50 * MS, "wait {number} took {:?}", begun.elapsed());
+        }
+    });
+}
+
+#[test]
+fn the_clock_of_a_node_is_what_its_threads_read() {
+    run(|| {
+        let node = Node::new("fast");
+        node.set_clock_rate(900_000);
+        node.spawn("reader", move || {
+            let begun = Instant::now();
+            let machine = std::time::Instant::now();
+            std::thread::sleep(20 * MS);
+            let passed = machine.elapsed();
+            assert!(begun.elapsed() >= passed * 19 / 10);
+
+            let before = Instant::now();
+            node.put_clock_forward(FOR_EVER);
+            assert!(before.elapsed() >= FOR_EVER);
+            node.set_clock_rate(-900_000);
+            assert!(before.elapsed() >= FOR_EVER, "it went back");
+        })
+        .join()
+        .unwrap();
+        assert!(node.spawn("reader", Instant::now).join().unwrap() > Instant::now() + FOR_EVER / 2);
+    });
 }
