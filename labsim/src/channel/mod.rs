@@ -23,9 +23,14 @@ pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, SendTimeoutE
 
 use crate::context::{self, Mode};
 use crate::real;
-use crate::sim::{self, Core, Home, WaitList, Why};
-use crate::sync::Chosen;
+use crate::sim::{self, Home, WaitList};
 use crate::time::Instant;
+
+mod iter;
+mod simulated;
+
+pub use self::iter::{IntoIter, Iter, TryIter};
+use self::simulated::{Channel, Empty, Queue, Unsent};
 
 /// A channel that holds any number of messages: `send` never waits.
 ///
@@ -108,126 +113,6 @@ enum SenderKind<T> {
 enum ReceiverKind<T> {
     Simulated(Arc<Channel<T>>),
     Real(crossbeam_channel::Receiver<T>),
-}
-
-/// A simulated channel.
-struct Channel<T> {
-    home: Home,
-    capacity: usize,
-    /// Never contended: one OS thread runs a simulation.
-    queue: Mutex<Queue<T>>,
-    receivers_waiting: WaitList,
-    senders_waiting: WaitList,
-}
-
-struct Queue<T> {
-    messages: VecDeque<T>,
-    senders: usize,
-    receivers: usize,
-}
-
-/// Why a send came back, with the message.
-enum Unsent<T> {
-    Full(T),
-    Disconnected(T),
-}
-
-/// Why a receive came back without one.
-#[derive(PartialEq, Eq)]
-enum Empty {
-    ForNow,
-    ForEver,
-}
-
-impl<T> Channel<T> {
-    /// Puts a message in, unless the channel is full or nobody is left to
-    /// receive it.
-    fn put(&self, core: &Core, message: T) -> Result<(), Unsent<T>> {
-        let mut queue = self.queue.lock();
-        if queue.receivers == 0 || core.is_dying() {
-            return Err(Unsent::Disconnected(message));
-        }
-        if queue.messages.len() >= self.capacity {
-            return Err(Unsent::Full(message));
-        }
-        queue.messages.push_back(message);
-        drop(queue); // Waking looks into the scheduler.
-        self.receivers_waiting.wake_one(core);
-        Ok(())
-    }
-
-    /// Takes the oldest message out.
-    fn take(&self, core: &Core) -> Result<T, Empty> {
-        if core.is_dying() {
-            return Err(Empty::ForEver); // The dead take nothing from the living.
-        }
-        let mut queue = self.queue.lock();
-        match queue.messages.pop_front() {
-            Some(message) => {
-                drop(queue);
-                self.senders_waiting.wake_one(core);
-                Ok(message)
-            }
-            None if queue.senders == 0 => Err(Empty::ForEver),
-            None => Err(Empty::ForNow),
-        }
-    }
-
-    fn send(
-        &self,
-        mut message: T,
-        timeout: Option<Duration>,
-        place: &'static Location<'static>,
-    ) -> Result<(), SendTimeoutError<T>> {
-        sim::inside(place, |core| {
-            core.point(place);
-            self.home.in_simulation(core, place);
-            let until = timeout.and_then(|timeout| core.deadline(timeout));
-            loop {
-                match self.put(core, message) {
-                    Ok(()) => {
-                        core.point(place);
-                        return Ok(());
-                    }
-                    Err(Unsent::Disconnected(back)) => return Err(SendTimeoutError::Disconnected(back)),
-                    Err(Unsent::Full(back)) => message = back,
-                }
-                if until.is_some_and(|until| core.now() >= until) {
-                    return Err(SendTimeoutError::Timeout(message));
-                }
-                core.no_lock_held("waits to send", place);
-                self.wait(core, &self.senders_waiting, Why::Send, place, until);
-            }
-        })
-    }
-
-    fn receive(&self, timeout: Option<Duration>, place: &'static Location<'static>) -> Result<T, RecvTimeoutError> {
-        sim::inside(place, |core| {
-            core.point(place);
-            self.home.in_simulation(core, place);
-            // Whether a message is there already is chance; that the lock is
-            // held is not. So this is said in any case.
-            core.no_lock_held("receives", place);
-            let until = timeout.and_then(|timeout| core.deadline(timeout));
-            loop {
-                match self.take(core) {
-                    Ok(message) => return Ok(message),
-                    Err(Empty::ForEver) => return Err(RecvTimeoutError::Disconnected),
-                    Err(Empty::ForNow) => {}
-                }
-                if until.is_some_and(|until| core.now() >= until) {
-                    return Err(RecvTimeoutError::Timeout);
-                }
-                self.wait(core, &self.receivers_waiting, Why::Receive, place, until);
-            }
-        })
-    }
-
-    fn wait(&self, core: &Core, list: &WaitList, why: Why, place: &'static Location<'static>, until: Option<u64>) {
-        let chosen = Chosen { list, core, waiter: list.add(core) };
-        let timed_out = core.wait(why, place, until);
-        chosen.settle(timed_out);
-    }
 }
 
 impl<T> Sender<T> {
@@ -567,63 +452,5 @@ impl<T> fmt::Debug for Sender<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad("Receiver { .. }")
-    }
-}
-
-/// Messages as they come. Made by [`Receiver::iter`].
-#[derive(Debug)]
-pub struct Iter<'a, T> {
-    receiver: &'a Receiver<T>,
-}
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-/// The messages that are there. Made by [`Receiver::try_iter`].
-#[derive(Debug)]
-pub struct TryIter<'a, T> {
-    receiver: &'a Receiver<T>,
-}
-
-impl<T> Iterator for TryIter<'_, T> {
-    type Item = T;
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.try_recv().ok()
-    }
-}
-
-/// Messages as they come, from a receiver of its own.
-#[derive(Debug)]
-pub struct IntoIter<T> {
-    receiver: Receiver<T>,
-}
-
-impl<T> Iterator for IntoIter<T> {
-    type Item = T;
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<T> IntoIterator for Receiver<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
     }
 }
