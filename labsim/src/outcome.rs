@@ -27,6 +27,9 @@ pub struct Config {
     pub stack_bytes: usize,
     /// How many simulated threads may exist at once.
     pub thread_limit: usize,
+    /// How many messages may be queued in one simulated channel, bounded or
+    /// not. One more fails the run where it is sent.
+    pub channel_limit: usize,
     /// Keep what each step did, so that two runs can be compared step by step.
     /// Costs 24 bytes a step.
     pub trace: bool,
@@ -34,7 +37,8 @@ pub struct Config {
 
 impl Config {
     /// The usual setting under `seed`: limits of an hour of virtual time, a
-    /// billion steps and 100,000 threads, and stacks of 256 KiB.
+    /// billion steps, 100,000 threads and a million messages in a channel, and
+    /// stacks of 256 KiB.
     pub fn seed(seed: u64) -> Self {
         Self {
             seed,
@@ -43,6 +47,7 @@ impl Config {
             step_limit: 1_000_000_000,
             stack_bytes: 256 * 1024,
             thread_limit: 100_000,
+            channel_limit: 1_000_000,
             trace: false,
         }
     }
@@ -158,8 +163,9 @@ pub enum FailureKind {
     LockHeld,
     /// The clock passed [`Config::time_limit`].
     TimeLimit,
-    /// More steps than [`Config::step_limit`], or more threads than
-    /// [`Config::thread_limit`].
+    /// More steps than [`Config::step_limit`], more threads than
+    /// [`Config::thread_limit`], or more messages in a channel than
+    /// [`Config::channel_limit`].
     Limit,
     /// The code that watches the run said so, by [`fail`](crate::fail).
     Raised,

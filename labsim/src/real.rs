@@ -11,7 +11,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,6 +34,8 @@ const STRAGGLERS_WAIT: Duration = Duration::from_secs(2);
 
 thread_local! {
     static CURRENT: RefCell<Option<RealThread>> = const { RefCell::new(None) };
+    /// How many selected operations the thread has yet to finish.
+    static FINISHING: Cell<u32> = const { Cell::new(0) };
 }
 
 /// What an OS thread of a real world knows of itself.
@@ -76,8 +78,31 @@ pub(crate) fn with<R>(f: impl FnOnce(&RealThread) -> R) -> Option<R> {
 /// Does nothing while it unwinds: destructors run to their end.
 #[inline]
 pub(crate) fn check() {
-    if with(RealThread::is_dead) == Some(true) && !std::thread::panicking() {
+    if with(RealThread::is_dead) == Some(true) && may_throw() {
         throw();
+    }
+}
+
+/// True unless the calling thread unwinds already, or owes somebody the end of
+/// a [`Finishing`].
+fn may_throw() -> bool {
+    !std::thread::panicking() && FINISHING.get() == 0
+}
+
+/// For as long as it is there, its thread does not end: a selected operation
+/// is half done, and whoever is at the other end spins until it is finished.
+pub(crate) struct Finishing(());
+
+impl Finishing {
+    pub(crate) fn begin() -> Self {
+        FINISHING.set(FINISHING.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        FINISHING.set(FINISHING.get() - 1);
     }
 }
 
@@ -87,9 +112,10 @@ fn throw() -> ! {
 }
 
 /// The calling thread's cord was cut while it waited. Returns only if the
-/// thread is unwinding already, when its destructor must not wait any longer.
+/// thread is unwinding already, when its destructor must not wait any longer,
+/// or has a selected operation to finish first.
 pub(crate) fn die() {
-    if !std::thread::panicking() {
+    if may_throw() {
         throw();
     }
 }

@@ -4,6 +4,10 @@
 //! send and receive is a step, and which of several waiting threads is woken is
 //! chosen by the seed; elsewhere the channel is crossbeam's own.
 //!
+//! [`bounded(0)`](bounded) hands each message over from thread to thread.
+//! [`after`], [`at`], [`tick`] and [`never`] are receivers that nobody sends to.
+//! [`select!`](crate::select) and [`Select`] wait for several ends at once.
+//!
 //! A thread that dies drops its ends of its channels like any other value, so
 //! the other side sees the channel disconnected. A send out of a destructor of
 //! a dying thread fails, as if nobody were left to receive it.
@@ -11,7 +15,6 @@
 //! Boundary: messages between threads of one world. Messages between nodes take
 //! [`links`](crate::links), and are bytes.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+#[doc(inline)]
+pub use crate::select;
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
 use crate::context::{self, Mode};
@@ -27,10 +32,20 @@ use crate::sim::{self, Home, WaitList};
 use crate::time::Instant;
 
 mod iter;
+mod machine;
+mod macros;
+mod rendezvous;
+mod select;
 mod simulated;
+mod timers;
 
 pub use self::iter::{IntoIter, Iter, TryIter};
+use self::rendezvous::AT_ONCE;
+use self::select::Selectable;
+pub use self::select::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
 use self::simulated::{Channel, Empty, Queue, Unsent};
+use self::timers::Timer;
+pub use self::timers::{after, at, never, tick};
 
 /// A channel that holds any number of messages: `send` never waits.
 ///
@@ -53,34 +68,47 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 
 /// A channel that holds `capacity` messages: `send` waits while it is full.
 ///
-/// # Panics
+/// With a capacity of 0 a message goes from hand to hand: `send` returns when a
+/// receiver has taken it, and `try_send` fails unless one waits for it now.
 ///
-/// In a simulation, if `capacity` is 0: a channel that hands each message over
-/// from thread to thread is not simulated.
+/// ```
+/// use labsim::{channel, thread};
+/// let outcome = labsim::simulate(labsim::Config::seed(1), || {
+///     let (tx, rx) = channel::bounded(0);
+///     assert!(tx.try_send("nobody waits").is_err());
+///     let receiver = thread::spawn("receiver", move || rx.recv());
+///     tx.send("taken").unwrap();
+///     receiver.join().unwrap()
+/// });
+/// assert_eq!(outcome.result.unwrap(), Ok("taken"));
+/// ```
 #[track_caller]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     match context::mode() {
-        Mode::Simulated => {
-            assert!(capacity > 0, "a channel of capacity 0 is not simulated; use bounded(1)");
-            simulated(Some(capacity))
-        }
+        Mode::Simulated => simulated(Some(capacity)),
         Mode::Real | Mode::Outside => real_ends(crossbeam_channel::bounded(capacity)),
     }
 }
 
 #[track_caller]
 fn simulated<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
-    let queue = Queue { messages: VecDeque::new(), senders: 1, receivers: 1 };
     let home = Home::new();
     sim::with(|core| home.in_simulation(core, Location::caller()));
     let channel = Arc::new(Channel {
         home,
+        made: Location::caller(),
         capacity: capacity.unwrap_or(usize::MAX),
-        queue: Mutex::new(queue),
+        queue: Mutex::new(Queue::new()),
         receivers_waiting: WaitList::new(),
         senders_waiting: WaitList::new(),
     });
     (Sender(SenderKind::Simulated(Arc::clone(&channel))), Receiver(ReceiverKind::Simulated(channel)))
+}
+
+/// A channel of a simulation without room.
+#[track_caller]
+fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
+    simulated(Some(0))
 }
 
 fn real_ends<T>((tx, rx): (crossbeam_channel::Sender<T>, crossbeam_channel::Receiver<T>)) -> (Sender<T>, Receiver<T>) {
@@ -91,11 +119,16 @@ fn real_ends<T>((tx, rx): (crossbeam_channel::Sender<T>, crossbeam_channel::Rece
 #[track_caller]
 fn mode_outside() -> Mode {
     let mode = context::mode();
-    assert!(
-        mode != Mode::Simulated,
-        "a channel that was made outside of this simulation was used in it; make it inside"
-    );
+    if mode == Mode::Simulated {
+        made_outside();
+    }
     mode
+}
+
+#[cold]
+#[track_caller]
+fn made_outside() -> ! {
+    panic!("a channel that was made outside of this simulation was used in it; make it inside")
 }
 
 /// The sending end. Clones send into the same channel.
@@ -113,6 +146,10 @@ enum SenderKind<T> {
 enum ReceiverKind<T> {
     Simulated(Arc<Channel<T>>),
     Real(crossbeam_channel::Receiver<T>),
+    /// Brings moments. Its messages are of type `Instant`, which only the one
+    /// who made it knows: hence the function.
+    Timer(Arc<Timer>, fn(Instant) -> T),
+    RealTimer(crossbeam_channel::Receiver<std::time::Instant>, fn(Instant) -> T),
 }
 
 impl<T> Sender<T> {
@@ -127,17 +164,7 @@ impl<T> Sender<T> {
             SenderKind::Simulated(channel) => {
                 channel.send(message, None, Location::caller()).map_err(|error| SendError(error.into_inner()))
             }
-            SenderKind::Real(tx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    crossbeam_channel::select! {
-                        send(tx, message) -> sent => sent,
-                        recv(cord) -> _ => { real::die(); Err(SendError(message)) }
-                    }
-                }
-                _ => tx.send(message),
-            },
+            SenderKind::Real(tx) => machine::send(tx, message),
         }
     }
 
@@ -154,7 +181,10 @@ impl<T> Sender<T> {
                 sim::inside(place, |core| {
                     core.point(place);
                     channel.home.in_simulation(core, place);
-                    channel.put(core, message).map_err(|unsent| match unsent {
+                    if channel.is_rendezvous() {
+                        return channel.try_send_rendezvous(core, message, place);
+                    }
+                    channel.put(core, message, place).map_err(|unsent| match unsent {
                         Unsent::Full(back) => TrySendError::Full(back),
                         Unsent::Disconnected(back) => TrySendError::Disconnected(back),
                     })
@@ -177,27 +207,7 @@ impl<T> Sender<T> {
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         match &self.0 {
             SenderKind::Simulated(channel) => channel.send(message, Some(timeout), Location::caller()),
-            SenderKind::Real(tx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    let mut select = crossbeam_channel::Select::new();
-                    let sending = select.send(tx);
-                    select.recv(&cord);
-                    match select.select_timeout(timeout) {
-                        Ok(ready) if ready.index() == sending => {
-                            ready.send(tx, message).map_err(|error| SendTimeoutError::Disconnected(error.into_inner()))
-                        }
-                        Ok(dead) => {
-                            let _ = dead.recv(&cord);
-                            real::die();
-                            Err(SendTimeoutError::Disconnected(message))
-                        }
-                        Err(_) => Err(SendTimeoutError::Timeout(message)),
-                    }
-                }
-                _ => tx.send_timeout(message, timeout),
-            },
+            SenderKind::Real(tx) => machine::send_timeout(tx, message, timeout),
         }
     }
 
@@ -261,17 +271,14 @@ impl<T> Receiver<T> {
     pub fn recv(&self) -> Result<T, RecvError> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.receive(None, Location::caller()).map_err(|_| RecvError),
-            ReceiverKind::Real(rx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    crossbeam_channel::select! {
-                        recv(rx) -> received => received,
-                        recv(cord) -> _ => { real::die(); Err(RecvError) }
-                    }
-                }
-                _ => rx.recv(),
-            },
+            ReceiverKind::Timer(timer, as_message) => {
+                let received = receive_moment(timer, None, Location::caller());
+                received.map(as_message).map_err(|_| RecvError)
+            }
+            ReceiverKind::Real(rx) => machine::recv(rx),
+            ReceiverKind::RealTimer(rx, as_message) => {
+                machine::recv(rx).map(|moment| as_message(Instant::from_std(moment)))
+            }
         }
     }
 
@@ -288,9 +295,23 @@ impl<T> Receiver<T> {
                 sim::inside(place, |core| {
                     core.point(place);
                     channel.home.in_simulation(core, place);
+                    if channel.is_rendezvous() {
+                        return channel.try_receive_rendezvous(core, place);
+                    }
                     channel.take(core).map_err(|empty| match empty {
                         Empty::ForNow => TryRecvError::Empty,
                         Empty::ForEver => TryRecvError::Disconnected,
+                    })
+                })
+            }
+            ReceiverKind::Timer(timer, as_message) => {
+                let place = Location::caller();
+                sim::inside(place, |core| {
+                    core.point(place);
+                    timer.bind(core, place);
+                    timer.receive(core, AT_ONCE, place).map(as_message).map_err(|error| match error {
+                        RecvTimeoutError::Timeout => TryRecvError::Empty,
+                        RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
                     })
                 })
             }
@@ -298,6 +319,11 @@ impl<T> Receiver<T> {
                 mode_outside();
                 real::check();
                 rx.try_recv()
+            }
+            ReceiverKind::RealTimer(rx, as_message) => {
+                mode_outside();
+                real::check();
+                rx.try_recv().map(|moment| as_message(Instant::from_std(moment)))
             }
         }
     }
@@ -311,18 +337,13 @@ impl<T> Receiver<T> {
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.receive(Some(timeout), Location::caller()),
-            ReceiverKind::Real(rx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    crossbeam_channel::select! {
-                        recv(rx) -> received => received.map_err(|_| RecvTimeoutError::Disconnected),
-                        recv(cord) -> _ => { real::die(); Err(RecvTimeoutError::Disconnected) }
-                        default(timeout) => Err(RecvTimeoutError::Timeout),
-                    }
-                }
-                _ => rx.recv_timeout(timeout),
-            },
+            ReceiverKind::Timer(timer, as_message) => {
+                receive_moment(timer, Some(timeout), Location::caller()).map(as_message)
+            }
+            ReceiverKind::Real(rx) => machine::recv_timeout(rx, timeout),
+            ReceiverKind::RealTimer(rx, as_message) => {
+                machine::recv_timeout(rx, timeout).map(|moment| as_message(Instant::from_std(moment)))
+            }
         }
     }
 
@@ -342,7 +363,9 @@ impl<T> Receiver<T> {
         context::step(Location::caller());
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.queue.lock().messages.len(),
+            ReceiverKind::Timer(timer, _) => sim::inside(Location::caller(), |core| usize::from(timer.is_due(core))),
             ReceiverKind::Real(rx) => rx.len(),
+            ReceiverKind::RealTimer(rx, _) => rx.len(),
         }
     }
 
@@ -362,7 +385,9 @@ impl<T> Receiver<T> {
     pub fn capacity(&self) -> Option<usize> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => (channel.capacity < usize::MAX).then_some(channel.capacity),
+            ReceiverKind::Timer(..) => Some(1),
             ReceiverKind::Real(rx) => rx.capacity(),
+            ReceiverKind::RealTimer(rx, _) => rx.capacity(),
         }
     }
 
@@ -370,7 +395,9 @@ impl<T> Receiver<T> {
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         match (&self.0, &other.0) {
             (ReceiverKind::Simulated(a), ReceiverKind::Simulated(b)) => Arc::ptr_eq(a, b),
+            (ReceiverKind::Timer(a, _), ReceiverKind::Timer(b, _)) => Arc::ptr_eq(a, b),
             (ReceiverKind::Real(a), ReceiverKind::Real(b)) => a.same_channel(b),
+            (ReceiverKind::RealTimer(a, _), ReceiverKind::RealTimer(b, _)) => a.same_channel(b),
             _ => false,
         }
     }
@@ -384,6 +411,20 @@ impl<T> Receiver<T> {
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
+}
+
+/// Takes the moment that a simulated timer brings, waiting for it.
+fn receive_moment(
+    timer: &Timer,
+    timeout: Option<Duration>,
+    place: &'static Location<'static>,
+) -> Result<Instant, RecvTimeoutError> {
+    sim::inside(place, |core| {
+        core.point(place);
+        timer.bind(core, place);
+        core.no_lock_held("receives", place);
+        timer.receive(core, timeout.and_then(|timeout| core.deadline(timeout)), place)
+    })
 }
 
 impl<T> Clone for Sender<T> {
@@ -405,7 +446,9 @@ impl<T> Clone for Receiver<T> {
                 channel.queue.lock().receivers += 1;
                 ReceiverKind::Simulated(Arc::clone(channel))
             }
+            ReceiverKind::Timer(timer, as_message) => ReceiverKind::Timer(Arc::clone(timer), *as_message),
             ReceiverKind::Real(rx) => ReceiverKind::Real(rx.clone()),
+            ReceiverKind::RealTimer(rx, as_message) => ReceiverKind::RealTimer(rx.clone(), *as_message),
         })
     }
 }
@@ -437,7 +480,10 @@ impl<T> Drop for Receiver<T> {
         let unread = std::mem::take(&mut queue.messages);
         drop(queue);
         if context::mode() == Mode::Simulated {
-            sim::with(|core| channel.senders_waiting.wake_all(core));
+            sim::with(|core| {
+                channel.senders_waiting.wake_all(core);
+                channel.wake_offering(core);
+            });
         }
         drop(unread);
     }

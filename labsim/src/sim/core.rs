@@ -34,6 +34,10 @@ pub(crate) enum Why {
     Condvar,
     Receive,
     Send,
+    /// For a receiver to take the message out of its hands.
+    HandOver,
+    /// For one of several channels.
+    Select,
     Sleep,
     Park,
     /// For the end of the thread with this serial number.
@@ -89,6 +93,7 @@ pub(crate) struct Core {
     pub(super) preemption: Cell<Preemption>,
     pub(super) time_limit: Cell<u64>,
     pub(super) step_limit: Cell<u64>,
+    channel_limit: Cell<usize>,
     pub(super) tracing: Cell<bool>,
     world: RefCell<Option<World>>,
     // The rest.
@@ -123,6 +128,7 @@ impl Core {
             preemption: Cell::new(Preemption::Never),
             time_limit: Cell::new(u64::MAX),
             step_limit: Cell::new(u64::MAX),
+            channel_limit: Cell::new(usize::MAX),
             tracing: Cell::new(false),
             world: RefCell::new(None),
             timer_events: Cell::new(0),
@@ -145,6 +151,7 @@ impl Core {
         self.preemption.set(config.preemption.unwrap_or(drawn));
         self.time_limit.set(u64::try_from(config.time_limit.as_nanos()).unwrap_or(u64::MAX));
         self.step_limit.set(config.step_limit);
+        self.channel_limit.set(config.channel_limit);
         self.tracing.set(config.trace);
         self.hash.set(config.seed);
         *self.schedule.borrow_mut() = Schedule::new(config.seed, config.stack_bytes, config.thread_limit);
@@ -168,6 +175,12 @@ impl Core {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         self.now.get()
+    }
+
+    /// How many messages may be queued in one channel.
+    #[inline]
+    pub(crate) fn channel_limit(&self) -> usize {
+        self.channel_limit.get()
     }
 
     /// A deadline `timeout` from now; the end of the clock counts as never.

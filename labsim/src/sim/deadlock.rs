@@ -68,6 +68,8 @@ impl Core {
                 Why::Condvar => "a condition to be notified".to_owned(),
                 Why::Receive => "a message".to_owned(),
                 Why::Send => "room in a channel".to_owned(),
+                Why::HandOver => "a receiver of its message".to_owned(),
+                Why::Select => "one of several channels".to_owned(),
                 Why::Park => "an unpark".to_owned(),
                 Why::Join(serial) => {
                     let target = alive.iter().find(|slot| schedule.slots[**slot as usize].serial == serial);
