@@ -81,7 +81,7 @@ fn a_deadlock_says_what_each_thread_waits_for() {
         "a condition to be notified",
     ];
     assert_says(&failure, FailureKind::Deadlock, &report);
-    assert_eq!(failure.message.matches("of S0 waits at").count(), 4, "{failure}");
+    assert_eq!(failure.message.matches("of S0 waits at").count(), 6, "{failure}");
 }
 
 #[test]
@@ -268,9 +268,12 @@ fn a_run_of_too_many_threads_fails_where_one_more_is_spawned() {
 #[test]
 fn a_channel_of_too_many_messages_is_named_by_where_it_was_made() {
     let config = || Config { channel_limit: 50, ..Config::seed(1) };
-    let made = line!() + 2;
+    let made = line!() + 3;
     let fill = |capacity: Option<usize>| {
-        let (tx, rx) = capacity.map_or_else(channel::unbounded, channel::bounded);
+        let (tx, rx) = match capacity {
+            None => channel::unbounded(),
+            Some(capacity) => channel::bounded(capacity),
+        };
         (0..50).for_each(|n| tx.send(n).unwrap());
         (tx, rx)
     };
