@@ -310,7 +310,9 @@ fn a_selection_takes_what_is_ready() {
         let (tx, rx) = channel::unbounded();
         let silent = channel::never::<u32>();
         let turn = |message: Option<u32>| {
-            message.map(|message| tx.send(message).unwrap());
+            if let Some(message) = message {
+                tx.send(message).unwrap();
+            }
             select! {
                 recv(silent) -> message => format!("silent: {message:?}"),
                 send(full, 1) -> sent => format!("full: {sent:?}"),
