@@ -43,7 +43,7 @@
 //! |---|---|---|
 //! | [`thread`] | std | every thread has a name and a node |
 //! | [`sync`] | parking_lot, std | [`sync::Mutex::observed`] publishes at each unlock |
-//! | [`channel`] | crossbeam-channel | |
+//! | [`channel`], [`select!`] | crossbeam-channel | the seed draws among what is ready |
 //! | [`time`] | std | virtual: it moves when nobody can run, and by steps |
 //! | [`rand`](mod@rand) | | streams by name, all from the seed |
 //! | [`node`] | | machines that crash, restart and pause, and clocks that go wrong |
@@ -64,8 +64,8 @@
 //!
 //! Weak memory: simulated atomics are sequentially consistent. Parallelism: one
 //! simulated thread runs at a time, so a data race in unsafe code shows only as
-//! an order of steps. Read-write locks, barriers, scoped threads and selection
-//! over channels are not simulated.
+//! an order of steps. Read-write locks, barriers and scoped threads are not
+//! simulated.
 //!
 //! All threads of a simulation share one OS thread, and so its thread-locals:
 //! do not wait inside `LocalKey::with` or in the initialiser of one.

@@ -49,6 +49,9 @@ pub struct Config {
     pub busy_limit: u64,
     /// Put the stack of each thread into the failure.
     pub stacks: bool,
+    /// How many messages may be queued in one simulated channel, bounded or
+    /// not. One more fails the run where it is sent.
+    pub channel_limit: usize,
     /// Keep what each step did, so that two runs can be compared step by step.
     /// Costs 32 bytes a switch.
     pub trace: bool,
@@ -56,7 +59,8 @@ pub struct Config {
 
 impl Config {
     /// The usual setting under `seed`: limits of an hour of virtual time, a
-    /// billion steps and 100,000 threads, and stacks of 256 KiB.
+    /// billion steps, 100,000 threads and a million messages in a channel, and
+    /// stacks of 256 KiB.
     pub fn seed(seed: u64) -> Self {
         Self {
             seed,
@@ -71,6 +75,7 @@ impl Config {
             wait_limit: None,
             busy_limit: 4_000_000,
             stacks: false,
+            channel_limit: 1_000_000,
             trace: false,
         }
     }
@@ -239,8 +244,9 @@ pub enum FailureKind {
     Memory,
     /// The clock passed [`Config::time_limit`].
     TimeLimit,
-    /// More steps than [`Config::step_limit`], or more threads than
-    /// [`Config::thread_limit`].
+    /// More steps than [`Config::step_limit`], more threads than
+    /// [`Config::thread_limit`], or more messages in a channel than
+    /// [`Config::channel_limit`].
     Limit,
     /// The code that watches the run said so, by [`fail`](crate::fail).
     Raised,

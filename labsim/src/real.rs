@@ -39,6 +39,8 @@ thread_local! {
     static CURRENT: RefCell<Option<RealThread>> = const { RefCell::new(None) };
     /// How many observers of locks the thread is in.
     static OBSERVING: Cell<u32> = const { Cell::new(0) };
+    /// How many selected operations the thread has yet to finish.
+    static FINISHING: Cell<u32> = const { Cell::new(0) };
 }
 
 /// What an OS thread of a real world knows of itself.
@@ -142,7 +144,7 @@ pub(crate) fn check() {
 /// As [`check`], but stays nowhere.
 #[inline]
 pub(crate) fn check_alive() {
-    if with(RealThread::is_dead) == Some(true) && !std::thread::panicking() {
+    if with(RealThread::is_dead) == Some(true) && may_throw() {
         throw();
     }
 }
@@ -152,7 +154,7 @@ pub(crate) fn check_alive() {
 /// nodes publish too may be waiting for them.
 #[inline]
 pub(crate) fn is_paused() -> bool {
-    with(|thread| thread.is_paused() && !thread.is_dead()) == Some(true) && OBSERVING.get() == 0
+    with(|thread| thread.is_paused() && !thread.is_dead()) == Some(true) && OBSERVING.get() == 0 && FINISHING.get() == 0
 }
 
 #[cold]
@@ -195,15 +197,39 @@ pub(crate) fn machine_time(duration: Duration) -> Duration {
     with(RealThread::own_clock).flatten().map_or(duration, |clock| clock.world_time(duration))
 }
 
+/// True unless the calling thread unwinds already, or owes somebody the end of
+/// a [`Finishing`].
+fn may_throw() -> bool {
+    !std::thread::panicking() && FINISHING.get() == 0
+}
+
+/// For as long as it is there, its thread does not end: a selected operation
+/// is half done, and whoever is at the other end spins until it is finished.
+pub(crate) struct Finishing(());
+
+impl Finishing {
+    pub(crate) fn begin() -> Self {
+        FINISHING.set(FINISHING.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        FINISHING.set(FINISHING.get() - 1);
+    }
+}
+
 /// Empties the calling thread's stack.
 fn throw() -> ! {
     std::panic::resume_unwind(Box::new(Dying))
 }
 
 /// The calling thread's cord was cut while it waited. Returns only if the
-/// thread is unwinding already, when its destructor must not wait any longer.
+/// thread is unwinding already, when its destructor must not wait any longer,
+/// or has a selected operation to finish first.
 pub(crate) fn die() {
-    if !std::thread::panicking() {
+    if may_throw() {
         throw();
     }
 }

@@ -76,6 +76,26 @@ impl Instant {
         Self { nanos, clock: Clock::Virtual }
     }
 
+    /// Nanoseconds from the start of a simulation to this moment of it.
+    #[track_caller]
+    pub(crate) fn virtual_nanos(self) -> u64 {
+        self.same_clock(&Self::at(0));
+        self.nanos
+    }
+
+    /// The same moment of the machine's clock, as std has it.
+    pub(crate) fn from_std(moment: std::time::Instant) -> Self {
+        let nanos = moment.saturating_duration_since(machine_origin()).as_nanos() as u64;
+        Self { nanos, clock: Clock::Machine }
+    }
+
+    /// The same moment of the machine's clock, for std; nothing past its end.
+    #[track_caller]
+    pub(crate) fn to_std(self) -> Option<std::time::Instant> {
+        self.same_clock(&Self { nanos: 0, clock: Clock::Machine });
+        machine_origin().checked_add(Duration::from_nanos(self.nanos))
+    }
+
     /// How long ago `earlier` was; zero if it lies ahead.
     #[track_caller]
     pub fn duration_since(&self, earlier: Instant) -> Duration {
@@ -128,9 +148,12 @@ impl Instant {
 
 /// Nanoseconds on the machine's monotonic clock since this process first asked.
 pub(crate) fn machine_nanos() -> u64 {
+    machine_origin().elapsed().as_nanos() as u64
+}
+
+fn machine_origin() -> std::time::Instant {
     static ORIGIN: OnceLock<std::time::Instant> = OnceLock::new();
-    let origin = ORIGIN.get_or_init(std::time::Instant::now);
-    origin.elapsed().as_nanos() as u64
+    *ORIGIN.get_or_init(std::time::Instant::now)
 }
 
 impl PartialEq for Instant {

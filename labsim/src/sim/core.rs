@@ -40,6 +40,10 @@ pub(crate) enum Why {
     Condition,
     Receive,
     Send,
+    /// For a receiver to take the message out of its hands.
+    HandOver,
+    /// For one of several channels.
+    Select,
     Sleep,
     Park,
     /// For the end of the thread with this serial number.
@@ -105,6 +109,7 @@ pub(crate) struct Core {
     pub(super) busy_limit: Cell<u64>,
     pub(super) stuck_after: Cell<u64>,
     pub(super) wait_limit: Cell<u64>,
+    channel_limit: Cell<usize>,
     pub(super) tracing: Cell<bool>,
     /// Failures are told with the stack of every thread.
     pub(super) with_stacks: Cell<bool>,
@@ -156,6 +161,7 @@ impl Core {
             busy_limit: Cell::new(u64::MAX),
             stuck_after: Cell::new(u64::MAX),
             wait_limit: Cell::new(u64::MAX),
+            channel_limit: Cell::new(usize::MAX),
             tracing: Cell::new(false),
             with_stacks: Cell::new(false),
             busy_from: Cell::new(0),
@@ -192,6 +198,7 @@ impl Core {
         self.busy_limit.set(config.busy_limit);
         self.with_stacks.set(config.stacks);
         self.step_limit.set(config.step_limit);
+        self.channel_limit.set(config.channel_limit);
         self.tracing.set(config.trace);
         self.hash.set(config.seed);
         *self.schedule.borrow_mut() = Schedule::new(config.seed, config.stack_bytes, config.thread_limit);
@@ -237,6 +244,13 @@ impl Core {
 
     /// A deadline `timeout` from now on the running thread's clock; the end of
     /// the clock counts as never.
+    /// How many messages may be queued in one channel.
+    #[inline]
+    pub(crate) fn channel_limit(&self) -> usize {
+        self.channel_limit.get()
+    }
+
+    /// A deadline `timeout` from now; the end of the clock counts as never.
     pub(crate) fn deadline(&self, timeout: Duration) -> Option<u64> {
         self.clock_now().checked_add(u64::try_from(timeout.as_nanos()).ok()?)
     }

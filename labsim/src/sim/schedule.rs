@@ -561,6 +561,11 @@ impl Core {
         Waiter { slot, epoch: self.schedule.borrow().slots[slot as usize].epoch }
     }
 
+    /// True if the thread is still in the wait that `waiter` names.
+    pub(crate) fn is_waiting(&self, waiter: Waiter) -> bool {
+        Schedule::is_waiting(&self.schedule.borrow().slots, waiter)
+    }
+
     pub(crate) fn wake(&self, waiter: Waiter) -> bool {
         self.schedule.borrow_mut().wake(waiter)
     }

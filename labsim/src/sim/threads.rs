@@ -118,6 +118,8 @@ impl Core {
             Why::Condvar | Why::Condition => "a condition to be notified".to_owned(),
             Why::Receive => "a message".to_owned(),
             Why::Send => "room in a channel".to_owned(),
+            Why::HandOver => "a receiver of its message".to_owned(),
+            Why::Select => "one of several channels".to_owned(),
             Why::Park => "an unpark".to_owned(),
             Why::Join(_) => match self.waits_on(slot) {
                 Some(target) => format!("the end of thread {}", self.full_name(target)),

@@ -68,6 +68,11 @@ impl WaitList {
 
     /// Wakes one waiter, chosen by the seed. Returns whether there was one.
     pub(crate) fn wake_one(&self, core: &Core) -> bool {
+        self.call_one(core).is_some()
+    }
+
+    /// As [`wake_one`](Self::wake_one). Returns who it was.
+    pub(crate) fn call_one(&self, core: &Core) -> Option<Waiter> {
         while !self.is_empty() {
             let mut entries = self.entries.lock();
             let at = if entries.len() == 1 { 0 } else { core.pick(entries.len()) };
@@ -75,10 +80,16 @@ impl WaitList {
             self.len.store(entries.len(), Ordering::Relaxed);
             drop(entries); // Waking looks into the scheduler, which has its own borrow.
             if core.wake(waiter) {
-                return true;
+                return Some(waiter);
             }
         }
-        false
+        None
+    }
+
+    /// True if waking one would wake somebody: not every entry is left over
+    /// from a wait that has ended otherwise.
+    pub(crate) fn has_waiter(&self, core: &Core) -> bool {
+        !self.is_empty() && self.entries.lock().iter().any(|waiter| core.is_waiting(*waiter))
     }
 
     /// Wakes all waiters. Returns how many there were.

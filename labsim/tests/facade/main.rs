@@ -14,6 +14,7 @@
 //! | `condvar.rs` | every wait, who is woken, and what the calls return |
 //! | `atomic.rs` | single words, and that each operation is a step |
 //! | `channel.rs` | messages, room, and ends that are gone |
+//! | `select.rs` | channels without room, timers, and one of several channels |
 //! | `thread.rs` | spawn, join, park, names |
 //! | `time.rs` | moments, and virtual time |
 //! | `worlds.rs` | one program in two worlds: wrong use, the end, scheduling |
@@ -24,6 +25,7 @@ mod atomic;
 mod channel;
 mod condvar;
 mod mutex;
+mod select;
 mod thread;
 mod time;
 mod worlds;

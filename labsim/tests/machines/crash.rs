@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use labsim::node::Node;
 use labsim::sync::{Arc, Condvar, Mutex};
-use labsim::{Config, FailureKind, channel, note, simulate, thread};
+use labsim::{Config, FailureKind, channel, note, select, simulate, thread};
 
 use crate::{MS, OnDrop, SEEDS, alone, failure, run, run_seeds};
 
@@ -339,6 +339,202 @@ fn room_in_a_channel_is_passed_on_when_the_chosen_sender_is_killed() {
 }
 
 #[test]
+fn a_message_is_passed_on_when_the_chosen_selection_is_killed() {
+    must_hit(|| {
+        let doomed = Node::new("doomed");
+        let (tx, rx) = channel::unbounded();
+        let selecting = |rx: &channel::Receiver<i32>| {
+            let rx = rx.clone();
+            move || {
+                select! {
+                    recv(channel::after(1000 * MS)) -> _ => 0,
+                    recv(rx) -> message => message.unwrap(),
+                    recv(rx) -> message => message.unwrap(),
+                }
+            }
+        };
+        let dead = doomed.spawn("to be killed", selecting(&rx));
+        let live = thread::spawn("to go on", selecting(&rx));
+        thread::sleep(MS);
+        tx.send(1).unwrap();
+        let chosen_is_next = !dead.is_finished() && !live.is_finished();
+        doomed.crash();
+        if rx.len() == 1 || live.is_finished() {
+            assert_eq!(live.join().unwrap(), 1, "there is a message, and nobody was told");
+            return chosen_is_next;
+        }
+        false
+    });
+}
+
+/// How long a crowd has before one half of it is killed.
+fn a_moment(steps: u64) {
+    (0..labsim::rand::below(steps)).for_each(|_| thread::yield_now());
+}
+
+/// Half of those who receive are killed at any moment. A message was sent if
+/// and only if somebody took it: what happens at the taking is no step.
+#[test]
+fn who_is_told_that_a_message_was_taken_is_told_the_truth() {
+    type Receive = fn(&channel::Receiver<u64>) -> Option<u64>;
+    type Send = fn(&channel::Sender<u64>, u64) -> bool;
+    const RECEIVES: [Receive; 3] = [
+        |rx| rx.recv().ok(),
+        |rx| rx.recv_timeout(MS / 100).ok(),
+        |rx| select! { recv(channel::never::<()>()) -> _ => None, recv(rx) -> message => message.ok() },
+    ];
+    const SENDS: [Send; 4] = [
+        |tx, n| tx.send(n).is_ok(),
+        |tx, n| tx.send_timeout(n, MS / 100).is_ok(),
+        |tx, n| tx.try_send(n).is_ok(),
+        |tx, n| select! { recv(channel::never::<()>()) -> _ => false, send(tx, n) -> sent => sent.is_ok() },
+    ];
+    for receive in RECEIVES {
+        for send in SENDS {
+            let fell = run_seeds(move || {
+                let (doomed, lasting) = (Node::new("doomed"), Node::new("lasting"));
+                let (tx, rx) = channel::bounded(0);
+                let taken = Arc::new(std::sync::Mutex::new(Vec::new()));
+                for node in [doomed, doomed, lasting] {
+                    let (rx, taken) = (rx.clone(), Arc::clone(&taken));
+                    node.spawn("receiver", move || {
+                        loop {
+                            if let Some(message) = receive(&rx) {
+                                taken.lock().unwrap().push(message);
+                            }
+                            thread::yield_now();
+                        }
+                    });
+                }
+                let sender = thread::spawn("sender", move || {
+                    let told = |n: &u64| {
+                        let told = send(&tx, *n);
+                        a_moment(3);
+                        told
+                    };
+                    (0..10).filter(told).collect::<Vec<u64>>()
+                });
+                a_moment(60);
+                let before = taken.lock().unwrap().len();
+                doomed.crash();
+                let told = sender.join().unwrap();
+                let taken = taken.lock().unwrap().clone();
+                assert_eq!(told, taken);
+                (1..9).contains(&before)
+            });
+            assert!(fell.into_iter().any(|fell| fell), "no crash fell among the messages");
+        }
+    }
+}
+
+/// The other way round: senders are killed. What was taken was sent by somebody,
+/// once, and whoever waits for it goes on with another.
+#[test]
+fn a_receiver_goes_on_when_the_sender_that_it_met_is_killed() {
+    let fell = run_seeds(|| {
+        let (doomed, lasting) = (Node::new("doomed"), Node::new("lasting"));
+        let (tx, rx) = channel::bounded(0);
+        for (base, node) in (0..).zip([doomed, doomed, lasting]) {
+            let tx = tx.clone();
+            node.spawn("sender", move || {
+                for n in 20 * base..20 * base + 10 {
+                    let make = || {
+                        thread::yield_now();
+                        n
+                    };
+                    match n % 3 {
+                        0 => tx.send(n).unwrap(),
+                        1 => tx.send_timeout(n, 1000 * MS).unwrap(),
+                        _ => select! { send(tx, make()) -> sent => sent.unwrap() },
+                    }
+                }
+            });
+        }
+        drop(tx);
+        let receivers = [0, 1].map(|which| {
+            let rx = rx.clone();
+            thread::spawn("receiver", move || {
+                let mut received = Vec::new();
+                loop {
+                    let message = match which {
+                        0 => rx.recv().ok(),
+                        _ => select! { recv(rx) -> message => message.ok() },
+                    };
+                    match message {
+                        Some(message) => received.push(message),
+                        None => return received,
+                    }
+                }
+            })
+        });
+        a_moment(100);
+        doomed.crash();
+        let mut received: Vec<u32> = receivers.into_iter().flat_map(|receiver| receiver.join().unwrap()).collect();
+        received.sort_unstable();
+        let count = received.len();
+        received.dedup();
+        assert_eq!(received.len(), count, "a message came twice");
+        assert!((40..50).all(|n| received.contains(&n)), "a live sender's messages are {received:?}");
+        count < 30 && count > 10
+    });
+    assert!(fell.into_iter().any(|fell| fell), "no crash fell among the messages");
+}
+
+#[test]
+fn a_killed_thread_gives_back_the_room_that_it_has_selected() {
+    run_seeds(|| {
+        let node = Node::new("doomed");
+        let (tx, rx) = channel::bounded(1);
+        let theirs = tx.clone();
+        node.spawn("selecting", move || {
+            let stay = || {
+                thread::park();
+                1
+            };
+            select! { send(theirs, stay()) -> _ => () }
+        });
+        thread::sleep(MS);
+        assert!(tx.try_send(2).is_err(), "the room is promised");
+        let waiting = thread::spawn("waiting", move || tx.send(3));
+        thread::sleep(MS);
+        node.crash();
+        assert_eq!(waiting.join().unwrap(), Ok(()));
+        assert_eq!(rx.iter().collect::<Vec<_>>(), [3]);
+    });
+}
+
+#[test]
+fn a_message_to_a_thread_of_a_dead_node_comes_back() {
+    run_seeds(|| {
+        for capacity in [None, Some(1), Some(0)] {
+            let node = Node::new("doomed");
+            let (tx, rx) = capacity.map_or_else(channel::unbounded, channel::bounded);
+            node.spawn("receiver", move || {
+                thread::park();
+                drop(rx);
+            });
+            // One that is too early to know, unless it has to wait.
+            let early = tx.clone();
+            let early = thread::spawn("early", move || [early.send(1), early.send(2)]);
+            thread::sleep(MS);
+            node.crash();
+            assert_eq!(tx.send(3), Err(channel::SendError(3)));
+            assert_eq!(tx.try_send(4), Err(channel::TrySendError::Disconnected(4)));
+            assert_eq!(select! { send(tx, 5) -> sent => sent }, Err(channel::SendError(5)));
+            node.restart();
+            assert_eq!(tx.send(6), Err(channel::SendError(6)), "the next life has no such thread");
+            let lost = [Err(channel::SendError(1)), Err(channel::SendError(2))];
+            let expected = match capacity {
+                None => [Ok(()), Ok(())],
+                Some(1) => [Ok(()), lost[1]],
+                _ => lost,
+            };
+            assert_eq!(early.join().unwrap(), expected);
+        }
+    });
+}
+
+#[test]
 fn a_dead_thread_drops_its_ends_of_its_channels() {
     run_seeds(|| {
         let node = Node::new("doomed");
@@ -390,6 +586,33 @@ fn a_send_out_of_a_dying_destructor_fails() {
         node.crash();
         assert!(failed.load(Ordering::Relaxed));
         assert!(rx.is_empty());
+    });
+}
+
+#[test]
+fn a_selection_of_a_dying_destructor_takes_and_gives_nothing() {
+    run_seeds(|| {
+        let node = Node::new("doomed");
+        let ((tx, rx), (giving, hand)) = (channel::unbounded(), channel::bounded(0));
+        let receiver = thread::spawn("receiver", move || hand.recv_timeout(10 * MS).is_err());
+        tx.send(1).unwrap();
+        let (last_words, theirs) = (Arc::new(AtomicU32::new(9)), rx.clone());
+        let heard = Arc::clone(&last_words);
+        node.spawn("selecting", move || {
+            let _last = OnDrop(|| {
+                let received = select! { recv(theirs) -> message => message.is_ok() };
+                let given = select! { send(giving, 1) -> sent => sent.is_ok() };
+                let handed = giving.try_send(2).is_ok() || giving.send(3).is_ok();
+                let timed = channel::at(labsim::time::Instant::now()).recv().is_ok();
+                heard.store([received, given, handed, timed].map(u32::from).iter().sum(), Ordering::Relaxed);
+            });
+            thread::park();
+        });
+        thread::sleep(MS);
+        node.crash();
+        assert_eq!(last_words.load(Ordering::Relaxed), 0);
+        assert_eq!(rx.len(), 1);
+        assert!(receiver.join().unwrap());
     });
 }
 
@@ -690,4 +913,15 @@ fn catching_in_a_loop_around_a_condition_is_reported() {
 #[test]
 fn catching_in_a_loop_around_a_join_is_reported() {
     catches_for_ever(|| drop(thread::spawn("never ends", thread::park).join()));
+}
+
+#[test]
+fn catching_in_a_loop_around_a_selection_is_reported() {
+    catches_for_ever(|| select! { recv(channel::never::<()>()) -> _ => () });
+    catches_for_ever(|| select! { recv(channel::never::<()>()) -> _ => (), default => () });
+    catches_for_ever(|| {
+        let (tx, _rx) = channel::bounded(0);
+        let _ = tx.send(1);
+    });
+    catches_for_ever(|| _ = channel::after(1000 * MS).recv());
 }

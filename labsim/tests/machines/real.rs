@@ -87,6 +87,74 @@ fn a_crash_ends_a_send_into_a_full_channel() {
 }
 
 #[test]
+fn a_crash_ends_a_send_without_room_and_a_receive_without_end() {
+    ends_in(|| _ = channel::never::<u32>().recv());
+    let (tx, _rx) = channel::bounded(0);
+    ends_in(move || _ = tx.send(1));
+    ends_in(|| _ = channel::after(FOR_EVER).recv());
+    ends_in(|| _ = channel::tick(FOR_EVER).recv_timeout(FOR_EVER));
+}
+
+#[test]
+fn a_crash_ends_a_selection() {
+    let (tx, rx) = channel::bounded::<u32>(0);
+    ends_in(move || {
+        labsim::select! {
+            recv(rx) -> _ => {}
+            recv(channel::after(FOR_EVER)) -> _ => {}
+        }
+    });
+    let (_, rx) = (tx, channel::never::<u32>());
+    ends_in(move || labsim::select! { recv(rx) -> _ => (), default(FOR_EVER) => () });
+}
+
+/// Whoever is at the other end counts on what was selected, and would spin.
+#[test]
+fn a_dead_thread_finishes_what_it_has_selected() {
+    run(|| {
+        let (tx, rx) = channel::bounded(0);
+        let node = Node::new("doomed");
+        let (selected, crashed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let theirs = (Arc::clone(&selected), Arc::clone(&crashed));
+        let sender = node.spawn("sender", move || {
+            let make = || {
+                theirs.0.store(true, Ordering::SeqCst);
+                while !theirs.1.load(Ordering::SeqCst) {
+                    thread::yield_now(); // At which it would end otherwise.
+                }
+                7
+            };
+            labsim::select! {
+                send(tx, make()) -> sent => sent.unwrap(),
+            }
+            thread::yield_now();
+        });
+        let receiver = thread::spawn("receiver", move || rx.recv());
+        while !selected.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        node.crash();
+        crashed.store(true, Ordering::SeqCst);
+        assert_eq!(receiver.join().unwrap(), Ok(7));
+        assert!(sender.join().is_err());
+    });
+}
+
+/// What a destructor of the dead selects has failed.
+#[test]
+fn a_selection_of_a_dying_destructor_waits_for_nobody() {
+    ends_in(|| {
+        let _last = OnDrop(|| {
+            let (tx, rx) = channel::bounded::<u32>(0);
+            let received = labsim::select! { recv(rx) -> message => message.is_ok() };
+            let sent = labsim::select! { send(tx, 1) -> sent => sent.is_ok() };
+            assert!(!received && !sent);
+        });
+        thread::sleep(FOR_EVER);
+    });
+}
+
+#[test]
 fn a_crash_ends_a_wait_for_a_condition() {
     ends_in(|| Condvar::new().wait(&mut Mutex::new(()).lock()));
 }

@@ -66,9 +66,14 @@ fn a_deadlock_says_what_each_thread_waits_for() {
         node.spawn("receiver", move || rx.recv());
         let parked = node.spawn("parked", thread::park);
         node.spawn("joiner", move || parked.join());
+        let (hand, _empty) = channel::bounded(0);
+        node.spawn("giver", move || hand.send(1));
+        node.spawn("chooser", || labsim::select! { recv(channel::never::<()>()) -> _ => () });
         Condvar::new().wait(&mut Mutex::new(()).lock());
     });
     let report = [
+        "for a receiver of its message",
+        "for one of several channels",
         "room in a channel",
         "a message",
         "an unpark",
@@ -76,7 +81,7 @@ fn a_deadlock_says_what_each_thread_waits_for() {
         "a condition to be notified",
     ];
     assert_says(&failure, FailureKind::Deadlock, &report);
-    assert_eq!(failure.message.matches("of S0 waits at").count(), 4, "{failure}");
+    assert_eq!(failure.message.matches("of S0 waits at").count(), 6, "{failure}");
 }
 
 #[test]
@@ -258,6 +263,41 @@ fn a_run_of_too_many_threads_fails_where_one_more_is_spawned() {
     });
     assert_says(&failure, FailureKind::Limit, &["more than 50 threads at once"]);
     assert!(failure.place.as_ref().unwrap().contains(&at(line!() - 4)), "{failure}");
+}
+
+#[test]
+fn a_channel_of_too_many_messages_is_named_by_where_it_was_made() {
+    let config = || Config { channel_limit: 50, ..Config::seed(1) };
+    let made = line!() + 3;
+    let fill = |capacity: Option<usize>| {
+        let (tx, rx) = match capacity {
+            None => channel::unbounded(),
+            Some(capacity) => channel::bounded(capacity),
+        };
+        (0..50).for_each(|n| tx.send(n).unwrap());
+        (tx, rx)
+    };
+    let sends: [fn(&channel::Sender<u32>); 3] =
+        [|tx| _ = tx.send(50), |tx| _ = tx.try_send(50), |tx| labsim::select! { send(tx, 50) -> _ => () }];
+    let place = line!() - 1;
+    for send in sends {
+        for capacity in [None, Some(51)] {
+            let failure = failure_of(config(), move || {
+                let (tx, _rx) = fill(capacity);
+                Node::new("S1").spawn("flood", move || send(&tx)).join()
+            });
+            let says = ["thread `flood` sends", "more than 50 messages", &at(made)];
+            let says = if capacity.is_none() { &says[..] } else { &says[..2] };
+            assert_says(&failure, FailureKind::Limit, says);
+            assert_eq!((failure.node.as_deref(), failure.thread.as_str()), (Some("S1"), "flood"));
+            assert!(failure.place.as_ref().unwrap().contains(&at(place)), "{failure}");
+        }
+    }
+    let within = simulate(config(), move || {
+        let (tx, rx) = fill(None);
+        (0..100).for_each(|n| tx.send(rx.recv().unwrap() + n).unwrap());
+    });
+    within.result.unwrap();
 }
 
 #[test]

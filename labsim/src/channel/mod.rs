@@ -4,6 +4,10 @@
 //! send and receive is a step, and which of several waiting threads is woken is
 //! chosen by the seed; elsewhere the channel is crossbeam's own.
 //!
+//! [`bounded(0)`](bounded) hands each message over from thread to thread.
+//! [`after`], [`at`], [`tick`] and [`never`] are receivers that nobody sends to.
+//! [`select!`](crate::select) and [`Select`] wait for several ends at once.
+//!
 //! A thread that dies drops its ends of its channels like any other value, so
 //! the other side sees the channel disconnected. A send out of a destructor of
 //! a dying thread fails, as if nobody were left to receive it.
@@ -11,7 +15,6 @@
 //! Boundary: messages between threads of one world. Messages between nodes take
 //! [`links`](crate::links), and are bytes.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -19,13 +22,30 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+#[doc(inline)]
+pub use crate::select;
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
 use crate::context::{self, Mode};
 use crate::real;
-use crate::sim::{self, Core, Home, WaitList, Why};
-use crate::sync::Chosen;
+use crate::sim::{self, Home, WaitList};
 use crate::time::Instant;
+
+mod iter;
+mod machine;
+mod macros;
+mod rendezvous;
+mod select;
+mod simulated;
+mod timers;
+
+pub use self::iter::{IntoIter, Iter, TryIter};
+use self::rendezvous::AT_ONCE;
+use self::select::Selectable;
+pub use self::select::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
+use self::simulated::{Channel, Empty, Queue, Unsent};
+use self::timers::Timer;
+pub use self::timers::{after, at, never, tick};
 
 /// A channel that holds any number of messages: `send` never waits.
 ///
@@ -48,34 +68,47 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 
 /// A channel that holds `capacity` messages: `send` waits while it is full.
 ///
-/// # Panics
+/// With a capacity of 0 a message goes from hand to hand: `send` returns when a
+/// receiver has taken it, and `try_send` fails unless one waits for it now.
 ///
-/// In a simulation, if `capacity` is 0: a channel that hands each message over
-/// from thread to thread is not simulated.
+/// ```
+/// use labsim::{channel, thread};
+/// let outcome = labsim::simulate(labsim::Config::seed(1), || {
+///     let (tx, rx) = channel::bounded(0);
+///     assert!(tx.try_send("nobody waits").is_err());
+///     let receiver = thread::spawn("receiver", move || rx.recv());
+///     tx.send("taken").unwrap();
+///     receiver.join().unwrap()
+/// });
+/// assert_eq!(outcome.result.unwrap(), Ok("taken"));
+/// ```
 #[track_caller]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     match context::mode() {
-        Mode::Simulated => {
-            assert!(capacity > 0, "a channel of capacity 0 is not simulated; use bounded(1)");
-            simulated(Some(capacity))
-        }
+        Mode::Simulated => simulated(Some(capacity)),
         Mode::Real | Mode::Outside => real_ends(crossbeam_channel::bounded(capacity)),
     }
 }
 
 #[track_caller]
 fn simulated<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
-    let queue = Queue { messages: VecDeque::new(), senders: 1, receivers: 1 };
     let home = Home::new();
     sim::with(|core| home.in_simulation(core, Location::caller()));
     let channel = Arc::new(Channel {
         home,
+        made: Location::caller(),
         capacity: capacity.unwrap_or(usize::MAX),
-        queue: Mutex::new(queue),
+        queue: Mutex::new(Queue::new()),
         receivers_waiting: WaitList::new(),
         senders_waiting: WaitList::new(),
     });
     (Sender(SenderKind::Simulated(Arc::clone(&channel))), Receiver(ReceiverKind::Simulated(channel)))
+}
+
+/// A channel of a simulation without room.
+#[track_caller]
+fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
+    simulated(Some(0))
 }
 
 fn real_ends<T>((tx, rx): (crossbeam_channel::Sender<T>, crossbeam_channel::Receiver<T>)) -> (Sender<T>, Receiver<T>) {
@@ -86,11 +119,16 @@ fn real_ends<T>((tx, rx): (crossbeam_channel::Sender<T>, crossbeam_channel::Rece
 #[track_caller]
 fn mode_outside() -> Mode {
     let mode = context::mode();
-    assert!(
-        mode != Mode::Simulated,
-        "a channel that was made outside of this simulation was used in it; make it inside"
-    );
+    if mode == Mode::Simulated {
+        made_outside();
+    }
     mode
+}
+
+#[cold]
+#[track_caller]
+fn made_outside() -> ! {
+    panic!("a channel that was made outside of this simulation was used in it; make it inside")
 }
 
 /// The sending end. Clones send into the same channel.
@@ -108,126 +146,10 @@ enum SenderKind<T> {
 enum ReceiverKind<T> {
     Simulated(Arc<Channel<T>>),
     Real(crossbeam_channel::Receiver<T>),
-}
-
-/// A simulated channel.
-struct Channel<T> {
-    home: Home,
-    capacity: usize,
-    /// Never contended: one OS thread runs a simulation.
-    queue: Mutex<Queue<T>>,
-    receivers_waiting: WaitList,
-    senders_waiting: WaitList,
-}
-
-struct Queue<T> {
-    messages: VecDeque<T>,
-    senders: usize,
-    receivers: usize,
-}
-
-/// Why a send came back, with the message.
-enum Unsent<T> {
-    Full(T),
-    Disconnected(T),
-}
-
-/// Why a receive came back without one.
-#[derive(PartialEq, Eq)]
-enum Empty {
-    ForNow,
-    ForEver,
-}
-
-impl<T> Channel<T> {
-    /// Puts a message in, unless the channel is full or nobody is left to
-    /// receive it.
-    fn put(&self, core: &Core, message: T) -> Result<(), Unsent<T>> {
-        let mut queue = self.queue.lock();
-        if queue.receivers == 0 || core.is_dying() {
-            return Err(Unsent::Disconnected(message));
-        }
-        if queue.messages.len() >= self.capacity {
-            return Err(Unsent::Full(message));
-        }
-        queue.messages.push_back(message);
-        drop(queue); // Waking looks into the scheduler.
-        self.receivers_waiting.wake_one(core);
-        Ok(())
-    }
-
-    /// Takes the oldest message out.
-    fn take(&self, core: &Core) -> Result<T, Empty> {
-        if core.is_dying() {
-            return Err(Empty::ForEver); // The dead take nothing from the living.
-        }
-        let mut queue = self.queue.lock();
-        match queue.messages.pop_front() {
-            Some(message) => {
-                drop(queue);
-                self.senders_waiting.wake_one(core);
-                Ok(message)
-            }
-            None if queue.senders == 0 => Err(Empty::ForEver),
-            None => Err(Empty::ForNow),
-        }
-    }
-
-    fn send(
-        &self,
-        mut message: T,
-        timeout: Option<Duration>,
-        place: &'static Location<'static>,
-    ) -> Result<(), SendTimeoutError<T>> {
-        sim::inside(place, |core| {
-            core.point(place);
-            self.home.in_simulation(core, place);
-            let until = timeout.and_then(|timeout| core.deadline(timeout));
-            loop {
-                match self.put(core, message) {
-                    Ok(()) => {
-                        core.point(place);
-                        return Ok(());
-                    }
-                    Err(Unsent::Disconnected(back)) => return Err(SendTimeoutError::Disconnected(back)),
-                    Err(Unsent::Full(back)) => message = back,
-                }
-                if until.is_some_and(|until| core.clock_now() >= until) {
-                    return Err(SendTimeoutError::Timeout(message));
-                }
-                core.no_lock_held("waits to send", place);
-                self.wait(core, &self.senders_waiting, Why::Send, place, until);
-            }
-        })
-    }
-
-    fn receive(&self, timeout: Option<Duration>, place: &'static Location<'static>) -> Result<T, RecvTimeoutError> {
-        sim::inside(place, |core| {
-            core.point(place);
-            self.home.in_simulation(core, place);
-            // Whether a message is there already is chance; that the lock is
-            // held is not. So this is said in any case.
-            core.no_lock_held("receives", place);
-            let until = timeout.and_then(|timeout| core.deadline(timeout));
-            loop {
-                match self.take(core) {
-                    Ok(message) => return Ok(message),
-                    Err(Empty::ForEver) => return Err(RecvTimeoutError::Disconnected),
-                    Err(Empty::ForNow) => {}
-                }
-                if until.is_some_and(|until| core.clock_now() >= until) {
-                    return Err(RecvTimeoutError::Timeout);
-                }
-                self.wait(core, &self.receivers_waiting, Why::Receive, place, until);
-            }
-        })
-    }
-
-    fn wait(&self, core: &Core, list: &WaitList, why: Why, place: &'static Location<'static>, until: Option<u64>) {
-        let chosen = Chosen { list, core, waiter: list.add(core) };
-        let timed_out = core.wait(why, place, until);
-        chosen.settle(timed_out);
-    }
+    /// Brings moments. Its messages are of type `Instant`, which only the one
+    /// who made it knows: hence the function.
+    Timer(Arc<Timer>, fn(Instant) -> T),
+    RealTimer(crossbeam_channel::Receiver<std::time::Instant>, fn(Instant) -> T),
 }
 
 impl<T> Sender<T> {
@@ -242,17 +164,7 @@ impl<T> Sender<T> {
             SenderKind::Simulated(channel) => {
                 channel.send(message, None, Location::caller()).map_err(|error| SendError(error.into_inner()))
             }
-            SenderKind::Real(tx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    real::stay(crossbeam_channel::select! {
-                        send(tx, message) -> sent => sent,
-                        recv(cord) -> _ => { real::die(); Err(SendError(message)) }
-                    })
-                }
-                _ => tx.send(message),
-            },
+            SenderKind::Real(tx) => machine::send(tx, message),
         }
     }
 
@@ -269,7 +181,10 @@ impl<T> Sender<T> {
                 sim::inside(place, |core| {
                     core.point(place);
                     channel.home.in_simulation(core, place);
-                    channel.put(core, message).map_err(|unsent| match unsent {
+                    if channel.is_rendezvous() {
+                        return channel.try_send_rendezvous(core, message, place);
+                    }
+                    channel.put(core, message, place).map_err(|unsent| match unsent {
                         Unsent::Full(back) => TrySendError::Full(back),
                         Unsent::Disconnected(back) => TrySendError::Disconnected(back),
                     })
@@ -292,27 +207,7 @@ impl<T> Sender<T> {
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         match &self.0 {
             SenderKind::Simulated(channel) => channel.send(message, Some(timeout), Location::caller()),
-            SenderKind::Real(tx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    let mut select = crossbeam_channel::Select::new();
-                    let sending = select.send(tx);
-                    select.recv(&cord);
-                    match select.select_timeout(real::machine_time(timeout)) {
-                        Ok(ready) if ready.index() == sending => real::stay(
-                            ready.send(tx, message).map_err(|error| SendTimeoutError::Disconnected(error.into_inner())),
-                        ),
-                        Ok(dead) => {
-                            let _ = dead.recv(&cord);
-                            real::die();
-                            Err(SendTimeoutError::Disconnected(message))
-                        }
-                        Err(_) => real::stay(Err(SendTimeoutError::Timeout(message))),
-                    }
-                }
-                _ => tx.send_timeout(message, timeout),
-            },
+            SenderKind::Real(tx) => machine::send_timeout(tx, message, timeout),
         }
     }
 
@@ -376,17 +271,14 @@ impl<T> Receiver<T> {
     pub fn recv(&self) -> Result<T, RecvError> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.receive(None, Location::caller()).map_err(|_| RecvError),
-            ReceiverKind::Real(rx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    real::stay(crossbeam_channel::select! {
-                        recv(rx) -> received => received,
-                        recv(cord) -> _ => { real::die(); Err(RecvError) }
-                    })
-                }
-                _ => rx.recv(),
-            },
+            ReceiverKind::Timer(timer, as_message) => {
+                let received = receive_moment(timer, None, Location::caller());
+                received.map(as_message).map_err(|_| RecvError)
+            }
+            ReceiverKind::Real(rx) => machine::recv(rx),
+            ReceiverKind::RealTimer(rx, as_message) => {
+                machine::recv(rx).map(|moment| as_message(Instant::from_std(moment)))
+            }
         }
     }
 
@@ -403,9 +295,23 @@ impl<T> Receiver<T> {
                 sim::inside(place, |core| {
                     core.point(place);
                     channel.home.in_simulation(core, place);
+                    if channel.is_rendezvous() {
+                        return channel.try_receive_rendezvous(core, place);
+                    }
                     channel.take(core).map_err(|empty| match empty {
                         Empty::ForNow => TryRecvError::Empty,
                         Empty::ForEver => TryRecvError::Disconnected,
+                    })
+                })
+            }
+            ReceiverKind::Timer(timer, as_message) => {
+                let place = Location::caller();
+                sim::inside(place, |core| {
+                    core.point(place);
+                    timer.bind(core, place);
+                    timer.receive(core, AT_ONCE, place).map(as_message).map_err(|error| match error {
+                        RecvTimeoutError::Timeout => TryRecvError::Empty,
+                        RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
                     })
                 })
             }
@@ -413,6 +319,11 @@ impl<T> Receiver<T> {
                 mode_outside();
                 real::check();
                 rx.try_recv()
+            }
+            ReceiverKind::RealTimer(rx, as_message) => {
+                mode_outside();
+                real::check();
+                rx.try_recv().map(|moment| as_message(Instant::from_std(moment)))
             }
         }
     }
@@ -426,18 +337,13 @@ impl<T> Receiver<T> {
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.receive(Some(timeout), Location::caller()),
-            ReceiverKind::Real(rx) => match mode_outside() {
-                Mode::Real => {
-                    real::check();
-                    let cord = real::cord();
-                    real::stay(crossbeam_channel::select! {
-                        recv(rx) -> received => received.map_err(|_| RecvTimeoutError::Disconnected),
-                        recv(cord) -> _ => { real::die(); Err(RecvTimeoutError::Disconnected) }
-                        default(real::machine_time(timeout)) => Err(RecvTimeoutError::Timeout),
-                    })
-                }
-                _ => rx.recv_timeout(timeout),
-            },
+            ReceiverKind::Timer(timer, as_message) => {
+                receive_moment(timer, Some(timeout), Location::caller()).map(as_message)
+            }
+            ReceiverKind::Real(rx) => machine::recv_timeout(rx, timeout),
+            ReceiverKind::RealTimer(rx, as_message) => {
+                machine::recv_timeout(rx, timeout).map(|moment| as_message(Instant::from_std(moment)))
+            }
         }
     }
 
@@ -457,7 +363,9 @@ impl<T> Receiver<T> {
         context::step(Location::caller());
         match &self.0 {
             ReceiverKind::Simulated(channel) => channel.queue.lock().messages.len(),
+            ReceiverKind::Timer(timer, _) => sim::inside(Location::caller(), |core| usize::from(timer.is_due(core))),
             ReceiverKind::Real(rx) => rx.len(),
+            ReceiverKind::RealTimer(rx, _) => rx.len(),
         }
     }
 
@@ -477,7 +385,9 @@ impl<T> Receiver<T> {
     pub fn capacity(&self) -> Option<usize> {
         match &self.0 {
             ReceiverKind::Simulated(channel) => (channel.capacity < usize::MAX).then_some(channel.capacity),
+            ReceiverKind::Timer(..) => Some(1),
             ReceiverKind::Real(rx) => rx.capacity(),
+            ReceiverKind::RealTimer(rx, _) => rx.capacity(),
         }
     }
 
@@ -485,7 +395,9 @@ impl<T> Receiver<T> {
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         match (&self.0, &other.0) {
             (ReceiverKind::Simulated(a), ReceiverKind::Simulated(b)) => Arc::ptr_eq(a, b),
+            (ReceiverKind::Timer(a, _), ReceiverKind::Timer(b, _)) => Arc::ptr_eq(a, b),
             (ReceiverKind::Real(a), ReceiverKind::Real(b)) => a.same_channel(b),
+            (ReceiverKind::RealTimer(a, _), ReceiverKind::RealTimer(b, _)) => a.same_channel(b),
             _ => false,
         }
     }
@@ -499,6 +411,20 @@ impl<T> Receiver<T> {
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
+}
+
+/// Takes the moment that a simulated timer brings, waiting for it.
+fn receive_moment(
+    timer: &Timer,
+    timeout: Option<Duration>,
+    place: &'static Location<'static>,
+) -> Result<Instant, RecvTimeoutError> {
+    sim::inside(place, |core| {
+        core.point(place);
+        timer.bind(core, place);
+        core.no_lock_held("receives", place);
+        timer.receive(core, timeout.and_then(|timeout| core.deadline(timeout)), place)
+    })
 }
 
 impl<T> Clone for Sender<T> {
@@ -520,7 +446,9 @@ impl<T> Clone for Receiver<T> {
                 channel.queue.lock().receivers += 1;
                 ReceiverKind::Simulated(Arc::clone(channel))
             }
+            ReceiverKind::Timer(timer, as_message) => ReceiverKind::Timer(Arc::clone(timer), *as_message),
             ReceiverKind::Real(rx) => ReceiverKind::Real(rx.clone()),
+            ReceiverKind::RealTimer(rx, as_message) => ReceiverKind::RealTimer(rx.clone(), *as_message),
         })
     }
 }
@@ -552,7 +480,10 @@ impl<T> Drop for Receiver<T> {
         let unread = std::mem::take(&mut queue.messages);
         drop(queue);
         if context::mode() == Mode::Simulated {
-            sim::with(|core| channel.senders_waiting.wake_all(core));
+            sim::with(|core| {
+                channel.senders_waiting.wake_all(core);
+                channel.wake_offering(core);
+            });
         }
         drop(unread);
     }
@@ -567,63 +498,5 @@ impl<T> fmt::Debug for Sender<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad("Receiver { .. }")
-    }
-}
-
-/// Messages as they come. Made by [`Receiver::iter`].
-#[derive(Debug)]
-pub struct Iter<'a, T> {
-    receiver: &'a Receiver<T>,
-}
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-/// The messages that are there. Made by [`Receiver::try_iter`].
-#[derive(Debug)]
-pub struct TryIter<'a, T> {
-    receiver: &'a Receiver<T>,
-}
-
-impl<T> Iterator for TryIter<'_, T> {
-    type Item = T;
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.try_recv().ok()
-    }
-}
-
-/// Messages as they come, from a receiver of its own.
-#[derive(Debug)]
-pub struct IntoIter<T> {
-    receiver: Receiver<T>,
-}
-
-impl<T> Iterator for IntoIter<T> {
-    type Item = T;
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<T> IntoIterator for Receiver<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
     }
 }
