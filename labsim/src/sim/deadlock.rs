@@ -11,6 +11,9 @@ use crate::outcome::FailureKind;
 /// Threads listed in a report; a deadlock of more is told by these.
 const THREADS_SHOWN: usize = 16;
 
+/// Holders named for each lock, which many threads may read at once.
+const HOLDERS_SHOWN: usize = 4;
+
 impl Core {
     /// Fails the run with a line for each waiting thread: what it waits for,
     /// where, since when, and who has it.
@@ -26,14 +29,25 @@ impl Core {
     /// A thread locks what it holds already: it will never go on.
     #[cold]
     pub(crate) fn report_relock(&self, serial: u32, place: super::core::Place) {
-        let Some((holder, taken)) = self.holder(serial) else { return };
-        if holder != self.current.get() || self.must_not_switch() {
+        let holders = self.schedule.borrow().holders(serial);
+        let mine = holders.into_iter().find(|(holder, _)| *holder == self.current.get());
+        let Some((_, taken)) = mine else { return };
+        if self.must_not_switch() {
             return;
         }
         let name = self.current_name();
         let message = format!(
             "deadlock: thread `{name}` locks again, at {place}, the lock that it took at {taken} and still holds"
         );
+        self.fail(FailureKind::Deadlock, message, Some(place));
+        self.stop_here(place);
+    }
+
+    /// An initialiser needs what it is about to make: it will never go on.
+    #[cold]
+    pub(crate) fn report_reinit(&self, place: super::core::Place) {
+        let name = self.current_name();
+        let message = format!("deadlock: thread `{name}` waits, at {place}, for the initialisation that it runs itself");
         self.fail(FailureKind::Deadlock, message, Some(place));
         self.stop_here(place);
     }
@@ -50,21 +64,32 @@ impl Core {
                 None => format!("`{}`", thread.name),
             }
         };
+        let lock_of = |serial: u32| {
+            let mut holders = schedule.holders(serial);
+            holders.reverse(); // Oldest first, as the lines of the report.
+            let shown = holders.iter().take(HOLDERS_SHOWN);
+            let mut owners: Vec<String> =
+                shown.map(|(holder, taken)| format!("{} took at {taken}", full_name(*holder))).collect();
+            if holders.len() > HOLDERS_SHOWN {
+                owners.push(format!("{} more threads took", holders.len() - HOLDERS_SHOWN));
+            }
+            match owners.is_empty() {
+                true => "a lock whose guard was leaked".to_owned(),
+                false => format!("a lock that {}", owners.join(" and ")),
+            }
+        };
         let mut text = headline.to_owned();
         let alive = schedule.alive();
         for slot in alive.iter().take(THREADS_SHOWN) {
             let thread = &schedule.slots[*slot as usize];
             let what = match thread.why {
-                Why::Lock(serial) => {
-                    let held = schedule.slots.iter().enumerate().find_map(|(slot, thread)| {
-                        let held = thread.held.iter().find(|held| held.serial == serial)?;
-                        Some((slot as u32, held.place))
-                    });
-                    match held {
-                        Some((holder, taken)) => format!("a lock that {} took at {taken}", full_name(holder)),
-                        None => "a lock whose guard was leaked".to_owned(),
-                    }
-                }
+                Why::Lock(serial) => lock_of(serial),
+                Why::BehindWriter(serial) => format!("its turn behind a writer at {}", lock_of(serial)),
+                Why::Once(serial) => match schedule.slot_of(serial) {
+                    Some(slot) => format!("the initialisation that {} runs", full_name(slot)),
+                    None => "an initialisation".to_owned(),
+                },
+                Why::Barrier => "others at a barrier".to_owned(),
                 Why::Condvar => "a condition to be notified".to_owned(),
                 Why::Receive => "a message".to_owned(),
                 Why::Send => "room in a channel".to_owned(),

@@ -8,7 +8,8 @@
 //! times what taking a used one does. They end in a guard page.
 //!
 //! Boundary: knows stacks and switches. Knows no scheduler, and does not know
-//! why anyone is suspended. The only unsafe code of labsim is here.
+//! why anyone is suspended. Unsafe code of labsim is here and in
+//! `thread/scope.rs`.
 
 use std::cell::Cell;
 use std::ptr::NonNull;

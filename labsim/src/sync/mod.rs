@@ -1,5 +1,5 @@
-//! Locks, conditions and atomics, with the names and signatures of parking_lot
-//! 0.12 and of std's `sync::atomic`.
+//! Locks, conditions, barriers and atomics, with the names and signatures of
+//! parking_lot 0.12 and, where it has none, of std's `sync`.
 //!
 //! In a simulation each of their operations is a step at which another thread
 //! may take over. Outside they are parking_lot's and std's own, behind one
@@ -9,11 +9,18 @@
 //! [`thread`](crate::thread), messages in [`channel`](crate::channel).
 
 pub mod atomic;
+mod barrier;
+mod changing;
 mod condvar;
 mod mutex;
+mod once;
+mod rwlock;
 
 pub use std::sync::Arc;
 
+pub use self::barrier::{Barrier, BarrierWaitResult};
 pub use self::condvar::{Condvar, WaitTimeoutResult};
 pub(crate) use self::mutex::Chosen;
 pub use self::mutex::{Mutex, MutexGuard, assert_no_lock_held, locks_held};
+pub use self::once::{Once, OnceLock, OnceState};
+pub use self::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
