@@ -47,7 +47,8 @@ impl Core {
     #[cold]
     pub(crate) fn report_reinit(&self, place: super::core::Place) {
         let name = self.current_name();
-        let message = format!("deadlock: thread `{name}` waits, at {place}, for the initialisation that it runs itself");
+        let message =
+            format!("deadlock: thread `{name}` waits, at {place}, for the initialisation that it runs itself");
         self.fail(FailureKind::Deadlock, message, Some(place));
         self.stop_here(place);
     }

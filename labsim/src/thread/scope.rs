@@ -142,7 +142,8 @@ impl<'scope> Scope<'scope, '_> {
         self.check_home(place);
         let packet = Arc::new(Packet { result: Mutex::new(None), data: Arc::clone(&self.data) });
         let child = Child { body, packet: Arc::clone(&packet), running: Running::new(&self.data), place };
-        let handle = spawn_in(Ok(self.life), Duration::ZERO, name.into(), place, stretch(Box::new(move || child.run())));
+        let handle =
+            spawn_in(Ok(self.life), Duration::ZERO, name.into(), place, stretch(Box::new(move || child.run())));
         if let Inner::Simulated(key, _) = &handle.inner {
             self.add_child(*key);
         }
