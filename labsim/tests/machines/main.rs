@@ -8,6 +8,8 @@
 //! | file | is about |
 //! |---|---|
 //! | `crash.rs` | what a crash does to threads, locks and waits |
+//! | `locks.rs` | the same for read-write locks, initialisers and barriers |
+//! | `scope.rs` | scoped threads, and the frames they borrow from |
 //! | `disk.rs` | what a crash leaves of files |
 //! | `links.rs` | what becomes of a message |
 //! | `reports.rs` | what a failed run says |
@@ -22,9 +24,11 @@ mod crash;
 mod determinism;
 mod disk;
 mod links;
+mod locks;
 mod note;
 mod real;
 mod reports;
+mod scope;
 mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
