@@ -1,6 +1,15 @@
 //! Locks, conditions, barriers and atomics, with the names and signatures of
 //! parking_lot 0.12 and, where it has none, of std's `sync`.
 //!
+//! | | like | |
+//! |---|---|---|
+//! | [`Mutex`], [`Condvar`] | parking_lot | one thread inside, and waiting for a change |
+//! | [`RwLock`] | parking_lot | many readers or one writer |
+//! | [`Once`] | parking_lot | what is done once |
+//! | [`OnceLock`] | std | a value that is made once |
+//! | [`Barrier`] | std | threads that wait for each other |
+//! | [`mod@atomic`], [`Arc`] | std | single words, and what is shared |
+//!
 //! In a simulation each of their operations is a step at which another thread
 //! may take over. Outside they are parking_lot's and std's own, behind one
 //! thread-local read.
