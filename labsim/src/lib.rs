@@ -64,8 +64,7 @@
 //!
 //! Weak memory: simulated atomics are sequentially consistent. Parallelism: one
 //! simulated thread runs at a time, so a data race in unsafe code shows only as
-//! an order of steps. Read-write locks, barriers and scoped threads are not
-//! simulated.
+//! an order of steps.
 //!
 //! All threads of a simulation share one OS thread, and so its thread-locals:
 //! do not wait inside `LocalKey::with` or in the initialiser of one.

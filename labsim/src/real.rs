@@ -352,7 +352,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 
 /// Fails the run for a panic that the hook has not seen: one thrown by
 /// `resume_unwind`, or with the hook replaced.
-fn report_silent_panic(payload: &(dyn Any + Send)) {
+pub(crate) fn report_silent_panic(payload: &(dyn Any + Send)) {
     if payload.is::<Dying>() || with(|thread| thread.world.has_failed()) != Some(false) {
         return;
     }

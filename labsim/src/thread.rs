@@ -21,6 +21,10 @@ use crate::node::Down;
 use crate::sim::{self, NewThread, ThreadKey, Why};
 use crate::{real, time};
 
+mod scope;
+
+pub use self::scope::{Scope, ScopedJoinHandle, scope};
+
 /// What [`JoinHandle::join`] returns: the thread's value, or what ended it.
 pub type Result<T> = std::thread::Result<T>;
 
@@ -105,6 +109,15 @@ pub(crate) fn spawn_in<T: Send + 'static>(
                 .expect("the operating system refuses another thread");
             JoinHandle { inner: Inner::Outside(handle) }
         }
+    }
+}
+
+/// Fails the run for a panic of the calling thread that the hook has not seen.
+fn report_silent_panic(payload: &(dyn Any + Send), place: &'static Location<'static>) {
+    match context::mode() {
+        Mode::Simulated => sim::with(|core| core.report_silent_panic(payload, place)),
+        Mode::Real => real::report_silent_panic(payload),
+        Mode::Outside => {}
     }
 }
 

@@ -34,6 +34,11 @@ pub(crate) enum Why {
     Ready,
     /// For the lock with this serial number.
     Lock(u32),
+    /// To read under that lock, once a writer that waits too has had its turn.
+    BehindWriter(u32),
+    /// For the initialisation that the thread with this serial number runs.
+    Once(u32),
+    Barrier,
     /// For a notification.
     Condvar,
     /// For a notification that ends a `wait_while`.

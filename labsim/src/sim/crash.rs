@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::Ended;
 use super::core::{Core, Place, Why};
-use super::schedule::{Schedule, Status};
+use super::schedule::{Schedule, Status, ThreadKey};
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;
@@ -119,31 +119,60 @@ impl Core {
         self.next_due.set(outer.2);
     }
 
-    /// The thread that holds the lock `serial`, and where it took it.
+    /// A thread that holds the lock `serial`, and where it took it.
     pub(super) fn holder(&self, serial: u32) -> Option<(u32, Place)> {
-        let schedule = self.schedule.borrow();
-        schedule.slots.iter().enumerate().find_map(|(slot, thread)| {
-            let held = thread.held.iter().find(|held| held.serial == serial)?;
-            Some((slot as u32, held.place))
-        })
+        self.schedule.borrow().holders(serial).first().copied()
+    }
+
+    /// Empties the stack of a dead thread out of turn, while the running one is
+    /// unwound. Does nothing if `slot` is alive, or is the caller.
+    fn unwind_out_of_turn(&self, slot: u32) {
+        let is_dead = self.schedule.borrow().slots[slot as usize].status == Status::Dying;
+        if self.dying.get() && is_dead && slot != self.current.get() {
+            self.unwind(slot);
+        }
     }
 
     /// The running thread cannot take a lock. Waits for nobody: returns if the
     /// lock may be free now, and otherwise does not return.
     #[cold]
     pub(crate) fn lock_while_unwinding(&self, serial: u32, place: Place) {
-        if self.dying.get()
-            && let Some((holder, _)) = self.holder(serial)
-            && holder != self.current.get()
-            && self.schedule.borrow().slots[holder as usize].status == Status::Dying
-        {
-            // The holder is dead too. Emptying its stack frees the lock.
-            self.unwind(holder);
-            if self.holder(serial).is_none() {
-                return;
+        let holders = self.schedule.borrow().holders(serial);
+        for (holder, _) in &holders {
+            // If the holder is dead too, emptying its stack frees the lock.
+            self.unwind_out_of_turn(*holder);
+        }
+        if holders.is_empty() || self.holder(serial).is_some() {
+            self.refuse_to_wait(Why::Lock(serial), place);
+        }
+    }
+
+    /// As [`lock_while_unwinding`](Self::lock_while_unwinding), for what ends
+    /// with the thread `serial`, or with what it is doing.
+    #[cold]
+    pub(crate) fn await_while_unwinding(&self, serial: u32, why: Why, place: Place) {
+        let slot = self.schedule.borrow().slot_of(serial);
+        let Some(slot) = slot else { return };
+        self.unwind_out_of_turn(slot);
+        if self.schedule.borrow().slot_of(serial).is_some() {
+            self.refuse_to_wait(why, place);
+        }
+    }
+
+    /// The end of a scope whose thread is dead: its children are dead too, and
+    /// go first. Returns only if none of them has a stack any more.
+    pub(crate) fn unwind_children(&self, children: &[ThreadKey], place: Place) {
+        for child in children.iter().rev() {
+            if let Some(slot) = self.slot_of(*child) {
+                self.unwind_out_of_turn(slot);
+            }
+            if let Some(slot) = self.slot_of(*child) {
+                // The child waits further down this very stack, for what we
+                // were unwound for. It may use what our frame owns.
+                let name = self.schedule.borrow().name(slot);
+                self.abandon(&format!("is unwound while its scoped thread `{name}` still stands"), place);
             }
         }
-        self.refuse_to_wait(Why::Lock(serial), place);
     }
 
     /// True if the scheduler must not switch away from here: the thread is
@@ -238,6 +267,7 @@ impl Core {
                 None => "needs in a destructor a lock that is not free".to_owned(),
             },
             Why::Condvar | Why::Condition => "waits in a destructor for a condition".to_owned(),
+            Why::Once(_) => "waits in a destructor for an initialisation that another thread runs".to_owned(),
             Why::Join(_) => "waits in a destructor for the end of a thread".to_owned(),
             _ => "waits in a destructor".to_owned(),
         };

@@ -159,6 +159,25 @@ impl Schedule {
         &mut self.slots[slot as usize].held
     }
 
+    /// Who holds the lock `serial`, and where each took it, the youngest first.
+    pub(super) fn holders(&self, serial: u32) -> Vec<(u32, Place)> {
+        let threads = self.slots.iter().enumerate();
+        let mut holders: Vec<(u32, Place)> = threads
+            .filter_map(|(slot, thread)| {
+                let held = thread.held.iter().find(|held| held.serial == serial)?;
+                Some((slot as u32, held.place))
+            })
+            .collect();
+        holders.sort_by_key(|(slot, _)| Reverse(self.slots[*slot as usize].serial));
+        holders
+    }
+
+    /// Where the thread `serial` is, if it has not ended.
+    pub(super) fn slot_of(&self, serial: u32) -> Option<u32> {
+        let at = self.slots.iter().position(|slot| slot.serial == serial && slot.status != Status::Free);
+        at.map(|slot| slot as u32)
+    }
+
     pub(super) fn threads_started(&self) -> u64 {
         u64::from(self.threads_made)
     }
@@ -697,6 +716,16 @@ impl Core {
         let schedule = self.schedule.borrow();
         let thread = &schedule.slots[key.slot as usize];
         thread.serial != key.serial || thread.status == Status::Free
+    }
+
+    /// Where the thread is in the table, if it has not ended.
+    pub(super) fn slot_of(&self, key: ThreadKey) -> Option<u32> {
+        (!self.is_finished(key)).then_some(key.slot)
+    }
+
+    /// The running thread's serial number.
+    pub(crate) fn current_serial(&self) -> u32 {
+        self.schedule.borrow().slots[self.current.get() as usize].serial
     }
 
     pub(crate) fn current_key(&self) -> ThreadKey {

@@ -49,7 +49,7 @@ impl Core {
                 }
                 let waited = now - thread.since;
                 let too_long = match thread.why {
-                    Why::Lock(_) => waited >= stuck_after.min(wait_limit),
+                    Why::Lock(_) | Why::BehindWriter(_) => waited >= stuck_after.min(wait_limit),
                     Why::Failed => false,
                     _ => waited >= wait_limit,
                 };

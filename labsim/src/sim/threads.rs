@@ -8,11 +8,14 @@ use std::fmt::Write;
 
 use super::core::{Core, Place, Why};
 use super::fiber::Fiber;
-use super::schedule::{Schedule, Status};
+use super::schedule::Status;
 use crate::outcome::FailureKind;
 
 /// Threads listed in a report; a deadlock of more is told by these.
 const THREADS_SHOWN: usize = 16;
+
+/// Holders named for each lock, which many threads may read at once.
+const HOLDERS_SHOWN: usize = 4;
 
 /// A thread's name and node, and the return addresses on its stack.
 pub(super) type RawStack = (String, Vec<usize>);
@@ -36,14 +39,26 @@ impl Core {
     /// A thread locks what it holds already: it will never go on.
     #[cold]
     pub(crate) fn report_relock(&self, serial: u32, place: Place) {
-        let Some((holder, taken)) = self.holder(serial) else { return };
-        if holder != self.current.get() || self.must_not_switch() {
+        let holders = self.schedule.borrow().holders(serial);
+        let mine = holders.into_iter().find(|(holder, _)| *holder == self.current.get());
+        let Some((_, taken)) = mine else { return };
+        if self.must_not_switch() {
             return;
         }
         let name = self.current_name();
         let message = format!(
             "deadlock: thread `{name}` locks again, at {place}, the lock that it took at {taken} and still holds"
         );
+        self.fail(FailureKind::Deadlock, message, Some(place));
+        self.stop_here(place);
+    }
+
+    /// An initialiser needs what it is about to make: it will never go on.
+    #[cold]
+    pub(crate) fn report_reinit(&self, place: Place) {
+        let name = self.current_name();
+        let message =
+            format!("deadlock: thread `{name}` waits, at {place}, for the initialisation that it runs itself");
         self.fail(FailureKind::Deadlock, message, Some(place));
         self.stop_here(place);
     }
@@ -77,8 +92,8 @@ impl Core {
     fn waits_on(&self, slot: u32) -> Option<u32> {
         let why = self.schedule.borrow().slots[slot as usize].why;
         match why {
-            Why::Lock(serial) => self.holder(serial).map(|(holder, _)| holder),
-            Why::Join(serial) => self.schedule.borrow().with_serial(serial),
+            Why::Lock(serial) | Why::BehindWriter(serial) => self.holder(serial).map(|(holder, _)| holder),
+            Why::Join(serial) | Why::Once(serial) => self.schedule.borrow().slot_of(serial),
             _ => None,
         }
     }
@@ -109,12 +124,13 @@ impl Core {
             _ => "is ready",
         };
         let what = match why {
-            Why::Lock(serial) => match self.holder(serial) {
-                Some((holder, taken)) if self.is_alive(holder) => {
-                    format!("a lock that {} took at {taken}", self.full_name(holder))
-                }
-                _ => "a lock whose guard was leaked".to_owned(),
+            Why::Lock(serial) => self.describe_lock(serial),
+            Why::BehindWriter(serial) => format!("its turn behind a writer at {}", self.describe_lock(serial)),
+            Why::Once(_) => match self.waits_on(slot) {
+                Some(runner) => format!("the initialisation that {} runs", self.full_name(runner)),
+                None => "an initialisation".to_owned(),
             },
+            Why::Barrier => "others at a barrier".to_owned(),
             Why::Condvar | Why::Condition => "a condition to be notified".to_owned(),
             Why::Receive => "a message".to_owned(),
             Why::Send => "room in a channel".to_owned(),
@@ -132,8 +148,21 @@ impl Core {
         format!("{name} {state} at {place} for {what}, since {}.{:03}s{paused}", millis / 1000, millis % 1000)
     }
 
-    fn is_alive(&self, slot: u32) -> bool {
-        self.schedule.borrow().slots[slot as usize].status != Status::Free
+    /// A lock, by those who hold it.
+    fn describe_lock(&self, serial: u32) -> String {
+        let mut holders = self.schedule.borrow().holders(serial);
+        holders.reverse(); // Oldest first, as the lines of the report.
+        let shown = holders.iter().take(HOLDERS_SHOWN);
+        let mut owners: Vec<String> =
+            shown.map(|(holder, taken)| format!("{} took at {taken}", self.full_name(*holder))).collect();
+        if holders.len() > HOLDERS_SHOWN {
+            owners.push(format!("{} more threads took", holders.len() - HOLDERS_SHOWN));
+        }
+        if owners.is_empty() {
+            "a lock whose guard was leaked".to_owned()
+        } else {
+            format!("a lock that {}", owners.join(" and "))
+        }
     }
 
     /// The stack of every thread that has begun: each is let run for a moment, in
@@ -154,12 +183,5 @@ impl Core {
         }
         self.showing_stack.set(false);
         stacks
-    }
-}
-
-impl Schedule {
-    /// The thread with that serial number, if it is alive.
-    fn with_serial(&self, serial: u32) -> Option<u32> {
-        self.alive().into_iter().find(|slot| self.slots[*slot as usize].serial == serial)
     }
 }

@@ -11,20 +11,28 @@
 //! | file | is about |
 //! |---|---|
 //! | `mutex.rs` | locks, and what is said of a thread that holds one too long |
+//! | `rwlock.rs` | readers and writers, and who goes first |
+//! | `once.rs` | what is done once, and a value made once |
+//! | `barrier.rs` | threads that wait for each other |
 //! | `condvar.rs` | every wait, who is woken, and what the calls return |
 //! | `atomic.rs` | single words, and that each operation is a step |
 //! | `channel.rs` | messages, room, and ends that are gone |
 //! | `select.rs` | channels without room, timers, and one of several channels |
 //! | `thread.rs` | spawn, join, park, names |
+//! | `scope.rs` | threads that borrow |
 //! | `time.rs` | moments, and virtual time |
 //! | `worlds.rs` | one program in two worlds: wrong use, the end, scheduling |
 //!
 //! Boundary: threads, sync, channel and time. Knows no nodes, links or disks.
 
 mod atomic;
+mod barrier;
 mod channel;
 mod condvar;
 mod mutex;
+mod once;
+mod rwlock;
+mod scope;
 mod select;
 mod thread;
 mod time;

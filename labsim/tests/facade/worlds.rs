@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use labsim::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use labsim::sync::{Condvar, Mutex};
+use labsim::sync::{Barrier, Condvar, Mutex, Once, OnceLock, RwLock};
 use labsim::time::{Duration, Instant};
 use labsim::{Config, FailureKind, Outcome, Preemption, channel, run_real, simulate, thread};
 use proptest::prelude::*;
@@ -56,6 +56,50 @@ fn a_condition_of_one_world_fails_in_another() {
     let failure = failure_of(0, move || theirs.wait(&mut Mutex::new(()).lock()));
     assert_failed(&failure, FailureKind::Panic, "belongs to another simulation");
     assert!(panic_of(|| changed.notify_one()).contains("belongs to another simulation"));
+}
+
+/// The ways to use each of the other objects for the first time.
+fn uses() -> [Box<dyn Fn() + Send + Sync>; 4] {
+    let (lock, once, value, barrier) = (RwLock::new(7), Once::new(), OnceLock::from(7), Barrier::new(1));
+    [
+        Box::new(move || _ = (lock.read(), lock.try_read_for(LONG))),
+        Box::new(move || once.call_once(|| ())),
+        Box::new(move || _ = value.get()),
+        Box::new(move || _ = barrier.wait()),
+    ]
+}
+
+#[test]
+fn the_other_objects_of_one_simulation_fail_elsewhere() {
+    for each in uses().map(Arc::new) {
+        let theirs = Arc::clone(&each);
+        simulate(Config::seed(0), move || theirs()).result.unwrap();
+        let theirs = Arc::clone(&each);
+        assert_failed(&failure_of(0, move || theirs()), FailureKind::Panic, "belongs to another simulation");
+        assert!(panic_of(|| each()).contains("belongs to another simulation"));
+    }
+}
+
+#[test]
+fn the_other_objects_of_os_threads_fail_in_a_simulation() {
+    for each in uses().map(Arc::new) {
+        each();
+        let theirs = Arc::clone(&each);
+        run_real(Config::seed(0), move || theirs()).result.unwrap(); // OS threads too.
+        assert_failed(&failure_of(0, move || each()), FailureKind::Panic, "belongs to OS threads");
+    }
+}
+
+/// A plain OS thread that gets hold of a simulated scope, by way of std.
+#[test]
+fn a_scope_of_a_simulation_fails_on_an_os_thread() {
+    let text = simulate(Config::seed(0), || {
+        thread::scope(|scope| {
+            let spawn = || panic_of(|| _ = scope.spawn("stray", || ()));
+            std::thread::scope(|plain| plain.spawn(spawn).join().unwrap())
+        })
+    });
+    assert!(text.result.unwrap().contains("belongs to a simulation was used outside"));
 }
 
 #[test]
@@ -137,7 +181,7 @@ fn a_world_is_not_started_inside_a_simulation() {
 const FOR_EVER: Duration = Duration::from_secs(3000);
 
 /// The ways to wait, each of them for ever.
-const WAITS: [(&str, fn()); 12] = [
+const WAITS: [(&str, fn()); 16] = [
     ("sleep", || thread::sleep(FOR_EVER)),
     ("recv", || receive(|rx| _ = rx.recv())),
     ("recv_timeout", || receive(|rx| _ = rx.recv_timeout(FOR_EVER))),
@@ -150,6 +194,10 @@ const WAITS: [(&str, fn()); 12] = [
     ("park_timeout", || thread::park_timeout(FOR_EVER)),
     ("join", || _ = thread::spawn("joined", || thread::sleep(FOR_EVER)).join()),
     ("yield", || wait_until(|| false)),
+    ("once", || wait_for_another(|once| once.call_once(|| ()))),
+    ("barrier", || _ = Barrier::new(2).wait()),
+    ("scope", || thread::scope(|scope| _ = scope.spawn("scoped", || thread::sleep(FOR_EVER)))),
+    ("scoped join", || thread::scope(|scope| _ = scope.spawn("scoped", || thread::sleep(FOR_EVER)).join())),
 ];
 
 /// A name, what the run fails with, and what its body does in the end.
@@ -161,6 +209,20 @@ const ENDINGS: [Ending; 3] = [
     ("the body panics", Some(FailureKind::Panic), || panic!("on purpose")),
     ("a watcher says so", Some(FailureKind::Raised), || labsim::fail("on purpose", ())),
 ];
+
+/// Calls `wait` while another thread initialises, and does not come to an end.
+fn wait_for_another(wait: fn(&Once)) {
+    let shared = Arc::new((Once::new(), AtomicBool::new(false)));
+    let theirs = Arc::clone(&shared);
+    thread::spawn("initialiser", move || {
+        theirs.0.call_once(|| {
+            theirs.1.store(true, SeqCst);
+            thread::sleep(FOR_EVER);
+        });
+    });
+    wait_until(|| shared.1.load(SeqCst));
+    wait(&shared.0);
+}
 
 fn receive(wait: fn(channel::Receiver<u32>)) {
     let (_tx, rx) = channel::unbounded();

@@ -10,6 +10,8 @@
 //! | `crash.rs` | what a crash does to threads, locks and waits |
 //! | `pause.rs` | what a pause keeps from happening, and what not |
 //! | `clock.rs` | nodes whose clocks go wrong |
+//! | `locks.rs` | the same for read-write locks, initialisers and barriers |
+//! | `scope.rs` | scoped threads, and the frames they borrow from |
 //! | `disk.rs` | what a crash leaves of files |
 //! | `links.rs` | what becomes of a message |
 //! | `reports.rs` | what a failed run says |
@@ -25,10 +27,12 @@ mod crash;
 mod determinism;
 mod disk;
 mod links;
+mod locks;
 mod note;
 mod pause;
 mod real;
 mod reports;
+mod scope;
 mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

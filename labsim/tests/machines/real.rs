@@ -10,10 +10,11 @@ use std::sync::Mutex as Plain;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use labsim::node::Node;
-use labsim::sync::{Arc, Condvar, Mutex};
+use labsim::sync::{Arc, Barrier, Condvar, Mutex, Once, OnceState};
 use labsim::time::{Duration, Instant};
 use labsim::{Config, Failure, FailureKind, channel, links, note, run_real, thread, watch};
 
+use crate::scope::Frame;
 use crate::{MS, OnDrop};
 
 /// How long a run may take before it is taken to hang.
@@ -177,6 +178,126 @@ fn a_crash_ends_a_park_with_a_time_out() {
 #[test]
 fn a_crash_ends_a_join() {
     ends_in(|| drop(thread::spawn_off_node("sleeper", || thread::sleep(FOR_EVER)).join()));
+}
+
+#[test]
+fn a_crash_ends_a_wait_at_a_barrier() {
+    ends_in(|| _ = Barrier::new(2).wait());
+}
+
+#[test]
+fn a_crash_ends_a_wait_for_an_initialiser() {
+    ends_in(|| {
+        let once = Arc::new(Once::new());
+        let theirs = Arc::clone(&once);
+        let (tx, rx) = channel::unbounded();
+        thread::spawn_off_node("initialiser", move || {
+            theirs.call_once(|| {
+                tx.send(()).unwrap();
+                thread::sleep(FOR_EVER);
+            });
+        });
+        rx.recv().unwrap();
+        once.call_once(|| panic!("two at once"));
+    });
+}
+
+#[test]
+fn another_takes_over_when_the_initialiser_dies() {
+    run(|| {
+        let node = Node::new("doomed");
+        let once = Arc::new(Once::new());
+        let (tx, rx) = channel::unbounded();
+        let theirs = Arc::clone(&once);
+        node.spawn("first", move || {
+            theirs.call_once(|| {
+                tx.send(()).unwrap();
+                thread::sleep(FOR_EVER);
+            });
+        });
+        rx.recv().unwrap();
+        let theirs = Arc::clone(&once);
+        let second = thread::spawn("second", move || {
+            theirs.call_once_force(|state| assert_eq!(state, OnceState::New, "a crash is no panic"));
+        });
+        thread::sleep(10 * MS);
+        node.crash();
+        second.join().unwrap();
+        assert!(once.is_completed());
+    });
+}
+
+#[test]
+fn the_dead_have_not_come_to_a_barrier() {
+    run(|| {
+        let node = Node::new("doomed");
+        let barrier = Arc::new(Barrier::new(2));
+        let theirs = Arc::clone(&barrier);
+        let (tx, rx) = channel::unbounded();
+        let dead = node.spawn("dead", move || {
+            tx.send(()).unwrap();
+            theirs.wait();
+        });
+        rx.recv().unwrap();
+        thread::sleep(10 * MS);
+        node.crash();
+        assert!(dead.join().is_err());
+        let theirs = Arc::clone(&barrier);
+        let live = thread::spawn("live", move || theirs.wait().is_leader());
+        thread::sleep(10 * MS);
+        assert!(!live.is_finished(), "the dead one was counted");
+        assert!(barrier.wait().is_leader() != live.join().unwrap());
+    });
+}
+
+// Scopes.
+
+#[test]
+fn a_crash_ends_a_scope_wherever_its_parent_is() {
+    let waits: [fn(); 2] = [|| thread::sleep(FOR_EVER), || ()];
+    for wait in waits {
+        ends_in(move || {
+            let frame = Frame::default();
+            let (began, begins) = channel::unbounded();
+            thread::scope(|scope| {
+                (0..2).for_each(|_| _ = scope.spawn("child", || frame.use_while(&began, || thread::sleep(FOR_EVER))));
+                begins.recv().unwrap();
+                wait();
+            });
+        });
+    }
+}
+
+/// Nobody can stop an OS thread. Its parent's frame stays until it notices.
+#[test]
+fn a_dead_parent_waits_for_a_child_that_makes_no_call() {
+    run(|| {
+        let node = Node::new("doomed");
+        let (is_released, is_gone) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (release, goes) = (Arc::clone(&is_released), Arc::clone(&is_gone));
+        let (began, begins) = channel::unbounded();
+        let parent = node.spawn("parent", move || {
+            let _last = OnDrop(|| goes.store(true, Ordering::SeqCst));
+            let frame = Frame::default();
+            thread::scope(|scope| {
+                scope.spawn("busy", || {
+                    frame.use_while(&began, || {
+                        while !is_released.load(Ordering::SeqCst) {
+                            std::thread::yield_now();
+                        }
+                    });
+                });
+                thread::sleep(FOR_EVER);
+            });
+        });
+        begins.recv().unwrap();
+        node.crash();
+        thread::sleep(20 * MS);
+        assert!(!is_gone.load(Ordering::SeqCst), "the frame has gone, and the child has not");
+        release.store(true, Ordering::SeqCst);
+        assert!(parent.join().is_err());
+        assert!(is_gone.load(Ordering::SeqCst));
+    });
 }
 
 #[test]
