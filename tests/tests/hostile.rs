@@ -17,7 +17,7 @@ use serde_json::Value;
 const WALL_MAX: Duration = Duration::from_secs(10);
 
 /// A limit lower than a student's, to spare the machine.
-const MEMORY: [&str; 2] = ["--limit-memory-mib", "300"];
+const MEMORY: [&str; 2] = ["--limit-memory-mib", "64"];
 /// Another, for programs that stand still: others may be slow on a busy machine.
 const WALL: [&str; 2] = ["--limit-wall-ms", "1500"];
 
@@ -118,6 +118,7 @@ macro_rules! programs {
 programs! {
     exit_endings
     exit_0_endings
+    now_and_then_endings
     abort_endings
     overflow_endings
     panic_endings
@@ -150,6 +151,21 @@ fn all_at_once_cost_each_other_nothing() {
         assert!(exit_code == 0 || what_broke(&printed, &test).contains(&says), "{test}: expected `{says}`\n{printed}");
     }
     assert_eq!(output.status.code(), Some(13), "a panic is the worst of it");
+}
+
+#[test]
+fn what_waits_behind_a_run_that_dies_is_made_by_another() {
+    for jobs in ["1", "2"] {
+        let output = run(&["now_and_then", "--seeds", "80", "--jobs", jobs, "--json"]);
+        let printed = text(&output.stdout);
+        let lines: Vec<Value> =
+            printed.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+        for (seed, line) in lines[..80].iter().enumerate() {
+            let verdict = if seed % 8 < 2 { "fail" } else { "pass" };
+            assert_eq!((&line["seed"], &line["verdict"]), (&seed.to_string().into(), &verdict.into()), "{line}");
+        }
+        assert_eq!((&lines[80]["passed"], &lines[80]["failed"]), (&60.into(), &20.into()));
+    }
 }
 
 #[test]

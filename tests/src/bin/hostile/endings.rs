@@ -19,6 +19,7 @@ pub(super) const PART: Part = Part { name: "endings", title: "programs that end"
 pub(super) const PROGRAMS: &[Program] = &[
     Program::new(PART, "exit_endings", exit, Some(Kind::Panic), "the program ended itself with code 3"),
     Program::new(PART, "exit_0_endings", exit_0, Some(Kind::Panic), "the program ended itself with code 0"),
+    Program::new(PART, "now_and_then_endings", now_and_then, Some(Kind::Panic), "ended itself with code 4"),
     Program::new(PART, "abort_endings", abort, Some(Kind::Panic), "the program was killed by SIGABRT"),
     Program::new(PART, "overflow_endings", overflow, Some(Kind::Panic), "stack overflow"),
     Program::new(PART, "panic_endings", panic, Some(Kind::Panic), "panicked: the end"),
@@ -36,6 +37,13 @@ fn exit(_: &mut Lab) {
 
 fn exit_0(_: &mut Lab) {
     std::process::exit(0);
+}
+
+/// Two seeds of eight, and the others wait behind them.
+fn now_and_then(_: &mut Lab) {
+    if labsim::seed().is_some_and(|seed| seed % 8 < 2) {
+        std::process::exit(4);
+    }
 }
 
 fn abort(_: &mut Lab) {

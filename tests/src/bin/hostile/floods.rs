@@ -54,5 +54,5 @@ fn one_line(_: &mut Lab) {
 
 /// Too much, and then it is done: being quick is no excuse.
 fn brief(_: &mut Lab) {
-    let _ = std::io::stderr().write_all(&vec![b'x'; 5 << 20]);
+    let _ = std::io::stderr().write_all(&vec![b'x'; (4 << 20) + 1]);
 }

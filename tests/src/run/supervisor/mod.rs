@@ -18,6 +18,7 @@ mod limits;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitStatus;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -268,6 +269,11 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
                     self.begin(place, next);
                 }
                 self.deliver(job, result);
+            }
+            What::Printed(lines) => {
+                let mut text = lines.join(&b'\n');
+                text.push(b'\n');
+                let _ = std::io::stderr().write_all(&text);
             }
             What::Flooded => process.kill(Killed::Output),
             What::Closed(output) => {

@@ -39,6 +39,8 @@ pub(super) struct Event {
 pub(super) enum What {
     /// It has said this. The output is that of the run that it says is over.
     Said(Said, Output),
+    /// The run at hand prints these lines, and they are to be shown.
+    Printed(Vec<Vec<u8>>),
     /// What the run at hand prints has passed the limit.
     Flooded,
     /// Its pipe is closed. The output is that of the run at hand.
@@ -192,7 +194,7 @@ impl Drop for Process {
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
     pub(super) output_bytes_max: u64,
-    /// What is printed is shown at once, on standard error.
+    /// What is printed is told line by line, to be shown.
     pub(super) is_shown: bool,
 }
 
@@ -218,7 +220,9 @@ impl Reading {
                     let before = output.bytes;
                     lines.iter().for_each(|line| output.add(line));
                     if output.bytes <= self.output_bytes_max {
-                        self.show(&lines);
+                        if self.is_shown {
+                            tell(What::Printed(lines));
+                        }
                     } else if before <= self.output_bytes_max {
                         tell(What::Flooded);
                     }
@@ -227,16 +231,10 @@ impl Reading {
         }
         if let Some(half_line) = listener.rest() {
             output.add(&half_line);
-            self.show(&[half_line]);
+            if self.is_shown {
+                tell(What::Printed(vec![half_line]));
+            }
         }
         tell(What::Closed(output));
-    }
-
-    fn show(self, lines: &[Vec<u8>]) {
-        if self.is_shown {
-            let mut text = lines.join(&b'\n');
-            text.push(b'\n');
-            let _ = std::io::stderr().write_all(&text);
-        }
     }
 }
