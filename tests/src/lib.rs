@@ -9,7 +9,7 @@
 //! | [`watch`] | who looks at every step of a run, and stops it at the first wrong one |
 //! | [`harness`] | a cluster under test: connect, crash, and look for leaders |
 //! | [`suites`] | the tests, and the registry that lists them |
-//! | [`run`] | a test under a seed, and many of them at once |
+//! | [`run`] | a test under a seed, and many of them at once, in worker processes |
 //! | [`report`] | results as text and JSON |
 //! | [`cli`] | the `lab` command |
 //!

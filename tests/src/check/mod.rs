@@ -18,16 +18,17 @@
 //! | `OneVotePerTerm` | one vote for a server and term, restarts included |
 //! | `LockHeld`, `Deadlock` | a lock held where the thread waits for others; nobody can run |
 //! | `Stuck`, `BusyLoop` | a thread waits for what will not come; threads run and get nowhere |
-//! | `OutsideWorld` | std or the machine where labsim belongs |
+//! | `OutsideWorld` | std or the machine where labsim belongs; the process was ended from inside |
 //! | `NoLeader` | nobody is elected, though a majority is up and connected |
 //!
 //! Boundary: names. Who finds a breach is in `watch`, `harness` and labsim.
 
 use labsim::{Failure, FailureKind};
+use serde::{Deserialize, Serialize};
 
 /// The sort of thing that went wrong. Each has its name in JSON and its exit
 /// code; of several, a command ends with the lowest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Kind {
     /// A promise of the paper was broken.
     Safety,

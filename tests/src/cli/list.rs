@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::report;
-use crate::suites::{self, PARTS};
+use crate::suites::Registry;
 
 /// List the parts, their tests and their points.
 #[derive(Args)]
@@ -18,10 +18,10 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn execute(self) -> Result<ExitCode, String> {
+    pub(super) fn execute(self, registry: &Registry) -> Result<ExitCode, String> {
         let mut text = String::new();
-        for part in PARTS {
-            let tests: Vec<_> = suites::all().filter(|test| test.part == *part).collect();
+        for part in registry.parts {
+            let tests: Vec<_> = registry.all().filter(|test| test.part == *part).collect();
             if self.json {
                 tests.iter().for_each(|test| text += &(report::test_line(test) + "\n"));
                 continue;

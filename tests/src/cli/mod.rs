@@ -11,6 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::run::{VERB, serve};
+use crate::suites::Registry;
+
 /// The exit code for a call that was not understood, or unreadable input.
 const USAGE: u8 = 2;
 
@@ -26,10 +29,20 @@ struct Arguments {
 enum Verb {
     List(list::List),
     Run(run::Run),
+    /// Make runs for the process that started this one
+    #[command(name = VERB, hide = true)]
+    Worker,
 }
 
-/// Carries out the command line of this process.
+/// Carries out the command line of this process, over the tests of the labs.
 pub fn main() -> ExitCode {
+    main_with(&Registry::labs())
+}
+
+/// Carries out the command line of this process, over any tests. It starts the
+/// program that it is in again, for worker processes, and expects that to come
+/// here with the same registry.
+pub fn main_with(registry: &Registry) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         // Clap tells the nearest valid flag or verb, prints help where it was
@@ -40,8 +53,9 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.verb {
-        Verb::List(list) => list.execute(),
-        Verb::Run(run) => run.execute(),
+        Verb::List(list) => list.execute(registry),
+        Verb::Run(run) => run.execute(registry),
+        Verb::Worker => return serve(registry),
     };
     done.unwrap_or_else(|message| {
         eprintln!("error: {message}");

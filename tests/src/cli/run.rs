@@ -2,7 +2,7 @@
 //!
 //! Boundary: what is run, what is shown, and the exit code. Running is in `run`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 
 use super::record::{self, Asked, Record};
 use super::select::select;
+use crate::check::Kind;
 use crate::report::{self, Card};
-use crate::run::{Job, Jobs, Mode, RunResult, SeedRange, parse_seed, sweep};
-use crate::suites;
+use crate::run::{Job, Jobs, Limits, Mode, RunResult, SeedRange, Setting, parse_seed, supervise, sweep};
+use crate::suites::Registry;
 
 /// The seeds of a graded run.
 const SEEDS: SeedRange = SeedRange { first: 0, end: 20 };
@@ -55,6 +56,16 @@ pub(super) struct Run {
     /// Run again what failed in the last run
     #[arg(long, conflicts_with_all = ["words", "seed", "seeds", "real", "check_determinism"])]
     failed: bool,
+    /// Run in this very process, for a debugger: no worker processes, no limits
+    /// of wall time, memory and output, and a run that dies takes the rest along
+    #[arg(long)]
+    debug: bool,
+    /// Wall time of a run, in milliseconds [default: 60 s]
+    #[arg(long, hide = true)]
+    limit_wall_ms: Option<u64>,
+    /// Memory of a worker process, in MiB [default: 2 GiB]
+    #[arg(long, hide = true)]
+    limit_memory_mib: Option<u32>,
 }
 
 /// What is to be run, and how.
@@ -69,8 +80,8 @@ struct Plan {
 }
 
 impl Run {
-    pub(super) fn execute(self) -> Result<ExitCode, String> {
-        let plan = if self.resume || self.failed { self.plan_from_last()? } else { self.plan()? };
+    pub(super) fn execute(self, registry: &Registry) -> Result<ExitCode, String> {
+        let plan = if self.resume || self.failed { self.plan_from_last(registry)? } else { self.plan(registry)? };
         if plan.jobs.is_empty() {
             record::print(if self.failed { "nothing failed in the last run\n" } else { "the last run is complete\n" });
             return Ok(ExitCode::SUCCESS);
@@ -79,11 +90,11 @@ impl Run {
         let alone = plan.mode == Mode::Real;
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.jobs.map_or_else(|| if alone { 1 } else { processors() }, usize::from);
-        Ok(self.carry_out(&plan, workers))
+        Ok(self.carry_out(registry, &plan, workers))
     }
 
-    fn plan(&self) -> Result<Plan, String> {
-        let tests = select(&self.words)?;
+    fn plan(&self, registry: &Registry) -> Result<Plan, String> {
+        let tests = select(registry, &self.words)?;
         let mode = match (self.real, self.check_determinism) {
             (true, _) => Mode::Real,
             (_, true) => Mode::Twice,
@@ -103,14 +114,14 @@ impl Run {
     }
 
     /// The rest of the last run, or what failed in it.
-    fn plan_from_last(&self) -> Result<Plan, String> {
+    fn plan_from_last(&self, registry: &Registry) -> Result<Plan, String> {
         let last = record::read(&record::path()?)?;
         if self.resume && last.asked.fingerprint != record::fingerprint() {
             return Err("the program has changed since the last run, and its seeds mean other runs now; \
                         start over without --resume"
                 .to_owned());
         }
-        let tests = select(&last.asked.tests)?;
+        let tests = select(registry, &last.asked.tests)?;
         let seeds: SeedRange = last.asked.seeds.parse()?;
         let modes = [Mode::Simulated, Mode::Twice, Mode::Real];
         let mode = modes.into_iter().find(|mode| mode_name(*mode) == last.asked.mode).unwrap_or(Mode::Simulated);
@@ -124,25 +135,27 @@ impl Run {
         Ok(Plan { asked, mode, jobs, earlier, go_on: self.resume })
     }
 
-    fn carry_out(&self, plan: &Plan, workers: usize) -> ExitCode {
+    fn carry_out(&self, registry: &Registry, plan: &Plan, workers: usize) -> ExitCode {
         let begun = Instant::now();
-        let bar = progress_bar(plan.jobs.len());
+        // Of a single run one wants to see what it prints, as it prints it.
+        let shows_output = plan.jobs.len() == 1 && plan.earlier == 0;
+        let bar = if shows_output { ProgressBar::hidden() } else { progress_bar(plan.jobs.len()) };
         let mut record = Record::begin(&plan.asked, plan.go_on);
         let mut card = Card::default();
         let mut first_red: BTreeMap<&str, RunResult> = BTreeMap::new();
 
         // What each worker is at: a sweep that is killed has it on the screen.
-        let at_work = Mutex::new(HashMap::new());
-        let begins = |job: Job| {
+        let at_work = Mutex::new(BTreeMap::new());
+        let begins = |worker: usize, job: Job| {
             if !bar.is_hidden() {
                 let mut at_work = at_work.lock();
-                at_work.insert(std::thread::current().id(), format!("{} --seed {}", job.test.name, job.seed));
+                at_work.insert(worker, format!("{} --seed {}", job.test.name, job.seed));
                 bar.set_message(at_work.values().cloned().collect::<Vec<_>>().join(", "));
             } else {
                 report::announce(job.test.name, job.seed);
             }
         };
-        sweep(&plan.jobs, workers, plan.mode, begins, |result| {
+        let each = |result: RunResult| {
             let line = report::run_line(&result);
             record.add(&line);
             card.add(&result);
@@ -161,23 +174,46 @@ impl Run {
                 first_red.entry(result.test.name).or_insert(result);
             }
             ControlFlow::Continue(())
-        });
+        };
+        let made = if self.debug {
+            sweep(&plan.jobs, workers, plan.mode, begins, each);
+            Ok(())
+        } else {
+            let limits = self.limits();
+            let setting = Setting { workers, mode: plan.mode, limits, shows_output };
+            supervise(&plan.jobs, &setting, begins, each)
+        };
         bar.finish_and_clear();
 
         if self.json {
             record::print(&(report::summary_line(card.total()) + "\n"));
         } else {
-            let in_order = suites::all().filter_map(|test| first_red.get(test.name));
+            let in_order = registry.all().filter_map(|test| first_red.get(test.name));
             for result in in_order {
                 let (failed, runs) = card.failed_of(result.test.name);
                 record::print(&(report::failure(result, failed, runs) + "\n"));
             }
-            record::print(&card.render(begun.elapsed()));
+            record::print(&card.render(registry, begun.elapsed()));
             if plan.earlier > 0 {
                 record::print(&format!("{} runs that were made before are not in this table\n", plan.earlier));
             }
         }
-        card.worst().map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
+        let fault = made.err().map(|fault| {
+            let missing = plan.jobs.len() - card.total().runs;
+            eprintln!("error: {fault}\n{missing} runs were not made; this is a fault of the tests or of the machine");
+            Kind::Harness
+        });
+        let worst = card.worst().into_iter().chain(fault).min();
+        worst.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
+    }
+
+    fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            wall: self.limit_wall_ms.map_or(usual.wall, Duration::from_millis),
+            memory_kib: self.limit_memory_mib.map_or(usual.memory_kib, |mib| u64::from(mib) << 10),
+            ..usual
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Boundary: words to tests, or the nearest words that would be.
 
-use crate::suites::{self, LabTest, PARTS};
+use crate::suites::{LabTest, Registry};
 
 /// How alike two words must be for one to be offered in place of the other.
 const ALIKE: f64 = 0.5;
@@ -10,21 +10,21 @@ const ALIKE: f64 = 0.5;
 /// The tests that `words` name, in the order of the registry; all of them if
 /// there are no words. A part or an exact name counts first; only a word that
 /// is neither is looked for inside the names.
-pub(super) fn select(words: &[String]) -> Result<Vec<&'static LabTest>, String> {
+pub(super) fn select(registry: &Registry, words: &[String]) -> Result<Vec<&'static LabTest>, String> {
     if words.is_empty() {
-        return Ok(suites::all().collect());
+        return Ok(registry.all().collect());
     }
     let mut wanted = Vec::new();
     for word in words {
-        wanted.extend(matching(word)?);
+        wanted.extend(matching(registry, word)?);
     }
-    Ok(suites::all().filter(|test| wanted.contains(&test.name)).collect())
+    Ok(registry.all().filter(|test| wanted.contains(&test.name)).collect())
 }
 
-fn matching(word: &str) -> Result<Vec<&'static str>, String> {
+fn matching(registry: &Registry, word: &str) -> Result<Vec<&'static str>, String> {
     let lower = word.to_lowercase();
     let named = |keep: &dyn Fn(&LabTest) -> bool| -> Vec<&'static str> {
-        suites::all().filter(|test| keep(test)).map(|test| test.name).collect()
+        registry.all().filter(|test| keep(test)).map(|test| test.name).collect()
     };
     for found in [
         named(&|test| test.part.name == lower),
@@ -35,14 +35,14 @@ fn matching(word: &str) -> Result<Vec<&'static str>, String> {
             return Ok(found);
         }
     }
-    Err(unknown(word, &lower))
+    Err(unknown(registry, word, &lower))
 }
 
-fn unknown(word: &str, lower: &str) -> String {
-    let parts: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
-    let names = suites::all().map(|test| test.name);
+fn unknown(registry: &Registry, word: &str, lower: &str) -> String {
+    let parts: Vec<&str> = registry.parts.iter().map(|part| part.name).collect();
+    let names = registry.all().map(|test| test.name);
     // A test is meant even if its part was left out of its name.
-    let bare = suites::all().map(|test| (test.name, test.name.trim_end_matches(test.part.name).trim_end_matches('_')));
+    let bare = registry.all().map(|test| (test.name, test.name.trim_end_matches(test.part.name).trim_end_matches('_')));
     let likeness =
         |candidate: &str| strsim::jaro_winkler(lower, candidate).max(strsim::normalized_levenshtein(lower, candidate));
     let nearest = parts
@@ -68,7 +68,7 @@ mod tests {
 
     fn names(words: &[&str]) -> Vec<&'static str> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        select(&words).unwrap().into_iter().map(|test| test.name).collect()
+        select(&Registry::labs(), &words).unwrap().into_iter().map(|test| test.name).collect()
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_answered_with_what_is() {
-        let ask = |word: &str| select(&[word.to_owned()]).unwrap_err();
+        let ask = |word: &str| select(&Registry::labs(), &[word.to_owned()]).unwrap_err();
         assert!(ask("inital_election_2a").contains("did you mean initial_election_2a?"));
         assert!(ask("reelecton").contains("did you mean reelection_2a?"));
         assert!(ask("2z").contains("did you mean 2a?"));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::text::seconds;
 use crate::check::Kind;
 use crate::run::RunResult;
-use crate::suites::{self, LabTest};
+use crate::suites::{LabTest, Registry};
 use crate::watch::Sight;
 
 /// Sums over runs.
@@ -86,8 +86,9 @@ impl Card {
         test.must_see.iter().filter(|sight| !sights.contains(sight)).map(|sight| sight.describe()).collect()
     }
 
-    /// The card as a table, a row a test. `wall` is the time it all took.
-    pub fn render(&self, wall: Duration) -> String {
+    /// The card as a table, a row a test of the registry. `wall` is the time it
+    /// all took.
+    pub fn render(&self, registry: &Registry, wall: Duration) -> String {
         let mut text = String::new();
         let _ = writeln!(
             text,
@@ -96,7 +97,7 @@ impl Card {
         );
         let mut earned_tenths_sum = 0;
         let mut points_sum = 0;
-        for test in suites::all() {
+        for test in registry.all() {
             let Some((tally, _)) = self.rows.get(test.name) else { continue };
             let passed = tally.runs - tally.failed;
             let earned_tenths = u64::from(test.points) * 10 * passed / tally.runs;
@@ -105,7 +106,7 @@ impl Card {
             row(&mut text, test.name, earned_tenths, u64::from(test.points), tally);
         }
         row(&mut text, "total", earned_tenths_sum, points_sum, &self.total);
-        for test in suites::all() {
+        for test in registry.all() {
             for what in self.unseen(test) {
                 let _ = writeln!(text, "note: no seed of {} has shown {what}; try more seeds", test.name);
             }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::run::RunResult;
+use crate::run::{Output, RunResult};
 
 /// The longest report, in lines.
 const LINES_MAX: usize = 40;
@@ -44,7 +44,7 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
         result.test.name,
         result.test.part.name,
         result.seed,
-        seconds(result.elapsed),
+        if result.died.is_some() { "unknown".to_owned() } else { seconds(result.elapsed) },
         seconds(result.wall)
     ));
     let name = broken.rule.unwrap_or(broken.kind.name());
@@ -64,22 +64,34 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
             lines.push(format!("  at {place}"));
         }
     }
-    if result.notes.is_empty() {
+    let mut end = Vec::new();
+    if result.real {
+        end.push("  on OS threads no seed runs it again; try it simulated:".to_owned());
+    }
+    end.push(format!("  again: cargo lab run {} --seed {}", result.test.name, result.seed));
+    if seeds > 1 {
+        end.push(format!("  {failed} of {seeds} seeds failed; this one is the first"));
+    }
+
+    let printed = printed(&result.output);
+    let room = LINES_MAX.saturating_sub(lines.len() + printed.len() + end.len() + 1);
+    if let Some(died) = result.died {
+        let before = match died.runs_before {
+            0 => String::new(),
+            count => format!(", which had made {count} runs before; maybe they left something behind"),
+        };
+        lines.push(format!("  its notes ended with its process{before}"));
+    } else if result.notes.is_empty() {
         lines.push("  no notes; labsim::note!(\"topic\", \"..\") leaves one".to_owned());
     } else {
-        let shown = result.notes.len().min(NOTES_SHOWN);
+        let shown = result.notes.len().min(NOTES_SHOWN).min(room);
         lines.push(format!("  last {shown} of {} notes (seconds, node, thread):", result.notes.len()));
         for note in &result.notes[result.notes.len() - shown..] {
             lines.push(format!("  {}", note.to_string().replace('\n', " ")));
         }
     }
-    if result.real {
-        lines.push("  on OS threads no seed runs it again; try it simulated:".to_owned());
-    }
-    lines.push(format!("  again: cargo lab run {} --seed {}", result.test.name, result.seed));
-    if seeds > 1 {
-        lines.push(format!("  {failed} of {seeds} seeds failed; this one is the first"));
-    }
+    lines.extend(printed);
+    lines.extend(end);
     debug_assert!(lines.len() <= LINES_MAX, "a report of {} lines", lines.len());
     lines.truncate(LINES_MAX);
     let mut text = lines.join("\n") + "\n";
@@ -88,6 +100,23 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
         text.push_str(backtrace);
     }
     text
+}
+
+/// What the run has printed, as far as it was kept.
+fn printed(output: &Output) -> Vec<String> {
+    if output.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = match output.lines() {
+        1 => vec!["  it printed a line:".to_owned()],
+        count => vec![format!("  it printed {count} lines:")],
+    };
+    lines.extend(output.first.iter().map(|line| format!("  | {line}")));
+    if output.left_out > 0 {
+        lines.push(format!("  .. {} lines ..", output.left_out));
+    }
+    lines.extend(output.last.iter().map(|line| format!("  | {line}")));
+    lines
 }
 
 /// Seconds with three decimals.

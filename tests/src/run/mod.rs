@@ -1,14 +1,33 @@
 //! A test under a seed, and many of them at once.
 //!
+//! `sweep` makes runs in this process. `supervise` makes them in others, which
+//! may die of it: it is what `lab run` does.
+//!
+//! | file | is |
+//! |---|---|
+//! | `once.rs` | one test under one seed |
+//! | `sweep.rs` | many of them, in this process |
+//! | `supervisor` | many of them, in worker processes with limits |
+//! | `worker.rs` | such a process from inside |
+//! | `wire.rs` | what the two say to each other |
+//! | `output.rs` | what a run has printed |
+//!
 //! Boundary: runs tests and says how they went. Prints nothing.
 
 mod once;
+mod output;
 mod seeds;
+mod supervisor;
 mod sweep;
+mod wire;
+mod worker;
 
-pub use self::once::{CausedBy, Mode, RunResult, run_once};
+pub use self::once::{CausedBy, Died, Mode, RunResult, run_once};
+pub use self::output::Output;
 pub use self::seeds::{SeedRange, parse_seed};
+pub use self::supervisor::{Limits, Setting, VERB, supervise};
 pub use self::sweep::{Job, Jobs, sweep};
+pub use self::worker::serve;
 
 use crate::report;
 use crate::suites;

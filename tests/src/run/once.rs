@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 
 use labsim::note::Note;
 use labsim::{Config, Outcome};
+use serde::{Deserialize, Serialize};
 
+use super::output::Output;
+use super::sweep::Job;
 use crate::check::{Broken, Kind};
 use crate::harness::{Lab, Trail};
 use crate::suites::LabTest;
 use crate::watch::Sight;
 
 /// Every test has so much time: virtual, or real on OS threads.
-const TIME_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// How a test is run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Mode {
     /// In virtual time, under its seed.
     Simulated,
@@ -43,6 +46,11 @@ pub struct RunResult {
     pub caused_by: Option<CausedBy>,
     /// Its OS thread could not be ended.
     pub abandoned: bool,
+    /// The process that made it ended with it. What is known is what it printed;
+    /// times other than `wall`, sights and notes are lost.
+    pub died: Option<Died>,
+    /// What it printed, if it failed in a worker process and was not shown.
+    pub output: Output,
     /// The last notes.
     pub notes: Vec<Note>,
     /// What deserves a word.
@@ -65,8 +73,42 @@ pub struct RunResult {
     pub hash: u64,
 }
 
+impl RunResult {
+    /// A run of which nothing is known yet.
+    pub(super) fn empty(job: Job, mode: Mode) -> Self {
+        Self {
+            test: job.test,
+            seed: job.seed,
+            real: mode == Mode::Real,
+            broken: None,
+            caused_by: None,
+            abandoned: false,
+            died: None,
+            output: Output::default(),
+            notes: Vec::new(),
+            warnings: Vec::new(),
+            sights: BTreeSet::new(),
+            elapsed: Duration::ZERO,
+            wall: Duration::ZERO,
+            cpu: Duration::ZERO,
+            steps: 0,
+            rpcs: 0,
+            bytes: 0,
+            hash: 0,
+        }
+    }
+}
+
+/// A run that did not outlive its process, or the other way round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Died {
+    /// How many runs the process had made before, each of which may have left
+    /// something behind.
+    pub runs_before: u64,
+}
+
 /// Whose step it was that failed a run, and when and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CausedBy {
     /// The node, if it was one's thread.
     pub node: Option<String>,
@@ -126,22 +168,12 @@ fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) ->
 
     let traffic = trail.traffic.lock().clone();
     let mut result = RunResult {
-        test,
-        seed,
-        real,
-        broken: None,
-        caused_by: None,
-        abandoned: false,
-        notes: Vec::new(),
         warnings: std::mem::take(&mut trail.warnings.lock()),
         sights: trail.sights.lock().seen().clone(),
-        elapsed: Duration::ZERO,
         wall,
-        cpu: Duration::ZERO,
-        steps: 0,
         rpcs: traffic.calls(),
         bytes: traffic.bytes(),
-        hash: 0,
+        ..RunResult::empty(Job { test, seed }, if real { Mode::Real } else { Mode::Simulated })
     };
     match ran {
         Ok(outcome) => {
@@ -149,7 +181,7 @@ fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) ->
             (result, trace)
         }
         Err(_) => {
-            let message = "the simulator itself failed; its message is above".to_owned();
+            let message = "the simulator itself failed, and printed why".to_owned();
             result.broken = Some(Broken { kind: Kind::Harness, rule: None, message });
             (result, Vec::new())
         }

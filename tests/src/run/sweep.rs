@@ -67,23 +67,25 @@ impl Jobs {
 
 /// How far the runs may be ahead of the one whose result is due next, so that
 /// results do not pile up behind a slow one.
-const AHEAD_MAX: usize = 10_000;
+pub(super) const AHEAD_MAX: usize = 10_000;
 
-/// Makes all runs, `workers` at a time, and gives `each` the results in the
-/// order of `jobs`. `begins` is told before each run, on the worker's thread.
-/// Ends early if `each` breaks.
+/// Makes all runs in this process, on `workers` OS threads, and gives `each` the
+/// results in the order of `jobs`. `begins` is told before each run, on the
+/// worker's thread and with its number. Ends early if `each` breaks.
+///
+/// A run that dies ends the process: `supervise` is for code that may.
 pub fn sweep(
     jobs: &Jobs,
     workers: usize,
     mode: Mode,
-    begins: impl Fn(Job) + Sync,
+    begins: impl Fn(usize, Job) + Sync,
     mut each: impl FnMut(RunResult) -> ControlFlow<()>,
 ) {
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let (results_tx, results_rx) = mpsc::sync_channel(AHEAD_MAX);
     std::thread::scope(|scope| {
-        for _ in 0..workers.max(1) {
+        for worker in 0..workers.max(1) {
             let (results_tx, next, stop, begins) = (results_tx.clone(), &next, &stop, &begins);
             scope.spawn(move || {
                 loop {
@@ -92,7 +94,7 @@ pub fn sweep(
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    begins(job);
+                    begins(worker, job);
                     let result = run_once(job.test, job.seed, mode);
                     if results_tx.send((index, result)).is_err() {
                         return;
@@ -141,7 +143,7 @@ mod tests {
             &jobs,
             4,
             Mode::Simulated,
-            |_| {},
+            |_, _| {},
             |result| {
                 came.push((result.test.name, result.seed));
                 ControlFlow::Continue(())

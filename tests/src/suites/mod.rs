@@ -57,6 +57,32 @@ pub fn find(name: &str) -> Option<&'static LabTest> {
     all().find(|test| test.name == name)
 }
 
+/// Tests that one command runs, and their parts.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// The parts, in the order in which they are listed.
+    pub parts: &'static [Part],
+    /// The tests, part by part.
+    pub tests: Vec<&'static LabTest>,
+}
+
+impl Registry {
+    /// That of the labs.
+    pub fn labs() -> Self {
+        Self { parts: PARTS, tests: all().collect() }
+    }
+
+    /// Every test, in order.
+    pub fn all(&self) -> impl Iterator<Item = &'static LabTest> {
+        self.tests.iter().copied()
+    }
+
+    /// The test of that full name.
+    pub fn find(&self, name: &str) -> Option<&'static LabTest> {
+        self.all().find(|test| test.name == name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{RoleName, ServerId, Term, View};
+use serde::{Deserialize, Serialize};
 
 /// Something that is worth having seen.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Sight {
     /// A server was elected.
     Election,

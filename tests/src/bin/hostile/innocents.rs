@@ -1,0 +1,22 @@
+//! Programs that do nothing wrong: their neighbours must not cost them a thing.
+//!
+//! Boundary: two tests, the first and the last of the registry.
+
+use labsim::thread;
+use labsim::time::Duration;
+use tests::harness::Lab;
+use tests::suites::Part;
+
+use crate::Program;
+
+pub(super) const FIRST: Part = Part { name: "first", title: "an innocent" };
+pub(super) const LAST: Part = Part { name: "last", title: "another innocent" };
+
+pub(super) const BEFORE: &[Program] = &[Program::new(FIRST, "innocent_first", innocent, None, "")];
+pub(super) const AFTER: &[Program] = &[Program::new(LAST, "innocent_last", innocent, None, "")];
+
+fn innocent(_: &mut Lab) {
+    println!("nobody needs to read this");
+    let other = thread::spawn("other", || thread::sleep(Duration::from_millis(10)));
+    other.join().expect("it only sleeps");
+}
