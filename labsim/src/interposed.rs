@@ -315,19 +315,19 @@ mod glibc {
         )
     }
 
-    /// As exit(3). From inside a simulation the process ends a second later, so
-    /// that whoever runs the simulation can tell what happened.
+    /// As exit(3). From inside a simulation the process ends a little later, when
+    /// whoever runs the simulation has told what happened.
     ///
     /// # Safety
     ///
     /// As there.
     pub unsafe fn exit(status: c_int) -> ! {
+        let mut status = status;
         if is_simulated() {
             sim::with(|core| core.leave_program(status));
             context::set_mode(Mode::Outside);
-            std::thread::sleep(Duration::from_secs(1));
+            status = sim::wait_to_leave(status);
         }
-        let status = if status == 0 && sim::has_left_program() { 1 } else { status };
         forward!(exit as unsafe extern "C" fn(c_int) -> !, status)
     }
 }

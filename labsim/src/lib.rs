@@ -97,7 +97,7 @@ pub mod watch;
 
 pub use outcome::{Config, Failure, FailureKind, Outcome, Preemption, ThreadStack, Trace, TraceStep};
 pub use real::run_real;
-pub use sim::simulate;
+pub use sim::{exit, simulate};
 pub use watch::fail;
 
 /// The seed of the world that the calling thread runs in, if it runs in one.

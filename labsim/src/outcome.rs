@@ -69,8 +69,8 @@ impl Config {
             step_limit: 1_000_000_000,
             stack_bytes: 256 * 1024,
             thread_limit: 100_000,
-            stall_limit: Duration::from_secs(4),
-            memory_limit: 2 << 30,
+            stall_limit: Duration::from_secs(3),
+            memory_limit: 1 << 30,
             stuck_after: Duration::from_secs(5),
             wait_limit: None,
             busy_limit: 4_000_000,
@@ -144,7 +144,7 @@ pub struct Outcome<T> {
     /// would wait as long. Make no more runs in this process than you must.
     pub abandoned: bool,
     /// The abandoned thread will end the process or use it up, very soon: tell
-    /// what there is to tell, and exit.
+    /// what there is to tell, and call [`exit`](crate::exit).
     pub fatal: bool,
     /// The last notes (see [`note!`](crate::note!)).
     pub notes: Vec<Note>,

@@ -15,8 +15,9 @@
 //!
 //! Boundary: knows threads and lives. That a node restarts is not its business.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use super::Ended;
 use super::core::{Core, Place, Why};
@@ -25,12 +26,45 @@ use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;
 
-/// A simulated thread has called `exit`.
-static LEFT_PROGRAM: AtomicBool = AtomicBool::new(false);
+/// A simulated thread has called `exit`, and waits to be let go.
+static LEAVING: Leaving = Leaving { state: Mutex::new((false, None)), changed: Condvar::new() };
 
-/// True if the process ends because a simulated thread wanted it to.
-pub(crate) fn has_left_program() -> bool {
-    LEFT_PROGRAM.load(Ordering::Relaxed)
+struct Leaving {
+    /// Whether one does, and the code that it is let go with.
+    state: Mutex<(bool, Option<i32>)>,
+    changed: Condvar,
+}
+
+/// How long a thread that ends the process waits for somebody to tell why.
+const LEAVE_AFTER: Duration = Duration::from_secs(5);
+
+/// Ends the process with `code`, also where a simulated thread is about to.
+///
+/// The end of a process is one thread's right: once a simulated one has called
+/// `process::exit` (see [`Outcome::fatal`](crate::Outcome::fatal)), std lets all
+/// others wait that call it. This lets that one go on, with this code.
+pub fn exit(code: i32) -> ! {
+    let mut state = LEAVING.state.lock();
+    if state.0 {
+        state.1 = Some(code);
+        LEAVING.changed.notify_all();
+        drop(state);
+        loop {
+            std::thread::park();
+        }
+    }
+    drop(state);
+    std::process::exit(code)
+}
+
+/// Waits until the end of the process may go on, and returns its code.
+#[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
+pub(crate) fn wait_to_leave(status: i32) -> i32 {
+    let mut state = LEAVING.state.lock();
+    if state.1.is_none() {
+        LEAVING.changed.wait_for(&mut state, LEAVE_AFTER);
+    }
+    state.1.unwrap_or(if status == 0 { 1 } else { status })
 }
 
 /// What is thrown to empty the stack of a dead thread. Whoever catches it gets
@@ -312,7 +346,7 @@ impl Core {
     #[cold]
     pub(crate) fn leave_program(&self, status: i32) {
         self.fail_outside(format!("thread `{}` ended the program by process::exit({status})", self.current_name()));
-        LEFT_PROGRAM.store(true, Ordering::Relaxed);
+        LEAVING.state.lock().0 = true;
         self.send_outcome(true, true);
     }
 

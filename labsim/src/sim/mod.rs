@@ -51,7 +51,8 @@ mod waiters;
 mod watchdog;
 
 pub(crate) use self::core::{Core, Home, Place, Why};
-pub(crate) use self::crash::{Dying, has_left_program};
+pub use self::crash::exit;
+pub(crate) use self::crash::{Dying, wait_to_leave};
 pub(crate) use self::schedule::{NewThread, ThreadKey};
 pub(crate) use self::stuck::NOT_NOTIFIED_FOR;
 pub(crate) use self::waiters::{WaitList, Waiter};

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
+use labsim::ThreadStack;
+
 use crate::run::{Output, RunResult};
 
 /// The longest report, in lines.
@@ -21,8 +23,12 @@ const MESSAGE_LINES_SHOWN: usize = 18;
 pub fn announce(test: &str, seed: u64) {
     // In one piece, since others write there too. Nobody is left to be told if
     // it fails.
-    let line = format!("run {test} --seed {seed}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    to_stderr(&format!("run {test} --seed {seed}\n"));
+}
+
+/// Prints on standard error, past the capture of the test runner.
+pub fn to_stderr(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// What deserves a word in a run that need not have failed.
@@ -95,9 +101,13 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
     debug_assert!(lines.len() <= LINES_MAX, "a report of {} lines", lines.len());
     lines.truncate(LINES_MAX);
     let mut text = lines.join("\n") + "\n";
-    // A stack is asked for by RUST_BACKTRACE, and is as long as it is.
+    // A stack of a panic is asked for by RUST_BACKTRACE, those of all threads by
+    // LAB_STACKS. They are as long as they are.
     if let Some(backtrace) = result.caused_by.as_ref().and_then(|by| by.backtrace.as_ref()) {
-        text.push_str(backtrace);
+        let _ = write!(text, "stack of the thread, as far as it is your code:\n{backtrace}");
+    }
+    for ThreadStack { thread, stack } in &result.stacks {
+        let _ = write!(text, "stack of {thread}:\n{stack}");
     }
     text
 }

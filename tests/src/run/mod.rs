@@ -30,7 +30,7 @@ pub use self::sweep::{Job, Jobs, sweep};
 pub use self::worker::serve;
 
 use crate::report;
-use crate::suites;
+use crate::suites::{self, LabTest};
 
 /// How many seeds `cargo test` runs of each test, unless `LAB_SEEDS` or
 /// `LAB_SEED` say otherwise.
@@ -44,26 +44,39 @@ pub const CARGO_TEST_SEEDS: SeedRange = SeedRange { first: 0, end: 3 };
 ///
 /// If the test fails under any of them, with the report of the first.
 pub fn cargo_test(name: &str) {
-    let test = suites::find(name).unwrap_or_else(|| panic!("{name} is not in the registry of tests/src/suites"));
+    cargo_test_of(suites::find(name).unwrap_or_else(|| panic!("{name} is not in the registry of tests/src/suites")));
+}
+
+/// As [`cargo_test`], for a test of any registry.
+///
+/// # Panics
+///
+/// As there.
+pub fn cargo_test_of(test: &'static LabTest) {
     let seeds = seeds::from_environment().unwrap_or_else(|error| panic!("{error}"));
     let mut failed = Vec::new();
+    let mut count = 0;
     for seed in seeds.unwrap_or(CARGO_TEST_SEEDS).iter() {
         // Past the capture of the test runner: a run that is killed has said
         // which seed it had.
         report::announce(test.name, seed);
         let result = run_once(test, seed, Mode::Simulated);
         print!("{}", report::notices(&result));
+        count += 1;
+        let is_abandoned = result.abandoned;
         if result.broken.is_some() {
             failed.push(result);
         }
+        if is_abandoned {
+            break; // Each of these leaves an OS thread behind, which may spin.
+        }
     }
     let Some(first) = failed.first() else { return };
-    let count = seeds.unwrap_or(CARGO_TEST_SEEDS).len();
     let report = report::failure(first, failed.len() as u64, count);
-    if failed.iter().any(|run| run.abandoned) {
-        // The test runner would wait for ever for std's panic hook.
-        eprintln!("{report}  the run was ended in a destructor; the other tests of this process are not run");
-        std::process::exit(101);
+    if failed.iter().any(|run| run.fatal) {
+        // Past the capture of the test runner, which will not come to show it.
+        report::to_stderr(&format!("{report}  it has ended the process: the other tests of it are not run\n"));
+        labsim::exit(101);
     }
     print!("{report}");
     // The report has said everything. A panic message would say it again.

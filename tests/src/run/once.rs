@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use labsim::note::Note;
-use labsim::{Config, Outcome};
+use labsim::{Config, Outcome, ThreadStack, Trace, TraceStep};
 use serde::{Deserialize, Serialize};
 
 use super::output::Output;
@@ -46,6 +46,10 @@ pub struct RunResult {
     pub caused_by: Option<CausedBy>,
     /// Its OS thread could not be ended.
     pub abandoned: bool,
+    /// And it will take the process with it: see `labsim::exit`.
+    pub fatal: bool,
+    /// The stack of every thread that was alive, if `LAB_STACKS` asked for them.
+    pub stacks: Vec<ThreadStack>,
     /// The process that made it ended with it. What is known is what it printed;
     /// times other than `wall`, sights and notes are lost.
     pub died: Option<Died>,
@@ -83,6 +87,8 @@ impl RunResult {
             broken: None,
             caused_by: None,
             abandoned: false,
+            fatal: false,
+            stacks: Vec::new(),
             died: None,
             output: Output::default(),
             notes: Vec::new(),
@@ -152,14 +158,15 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> RunRes
     traced_attempt(test, seed, real, trace).0
 }
 
-fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunResult, Vec<labsim::TraceStep>) {
+fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunResult, Trace) {
     let trail = Trail::default();
     let theirs = trail.clone();
     let body = move || {
         let mut lab = Lab::new(test.servers, test.reliable, theirs);
         (test.body)(&mut lab);
     };
-    let config = Config { trace, ..Config::seed(seed).time_limit(TIME_LIMIT) };
+    let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
+    let config = Config { trace, stacks, ..Config::seed(seed).time_limit(TIME_LIMIT) };
     let begun = Instant::now();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         if real { labsim::run_real(config, body) } else { labsim::simulate(config, body) }
@@ -183,20 +190,22 @@ fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) ->
         Err(_) => {
             let message = "the simulator itself failed, and printed why".to_owned();
             result.broken = Some(Broken { kind: Kind::Harness, rule: None, message });
-            (result, Vec::new())
+            (result, Trace::default())
         }
     }
 }
 
-fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Vec<labsim::TraceStep> {
+fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
     result.elapsed = outcome.elapsed;
     result.cpu = outcome.cpu;
     result.steps = outcome.steps;
     result.hash = outcome.hash;
     result.abandoned = outcome.abandoned;
+    result.fatal = outcome.fatal;
     if let Err(failure) = outcome.result {
         result.broken = Some(Broken::from_failure(&failure));
         result.notes = outcome.notes;
+        result.stacks = failure.stacks;
         result.caused_by = Some(CausedBy {
             node: failure.node,
             thread: failure.thread,
@@ -212,17 +221,41 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Vec<labsim::TraceSte
 fn first_difference(test: &'static LabTest, seed: u64) -> String {
     let first = traced_attempt(test, seed, false, true).1;
     let second = traced_attempt(test, seed, false, true).1;
-    let step = first.iter().zip(&second).position(|(a, b)| a != b).unwrap_or(first.len().min(second.len()));
-    let Some((a, b)) = first.get(step).zip(second.get(step)) else {
-        return "traced, the two were the same: something outside labsim decides, and rarely".to_owned();
+    let (a, b) = (&first.steps, &second.steps);
+    let step = a.iter().zip(b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
+    let describe = |trace: &Trace, step: &TraceStep| format!("`{}` at {}", trace.name(step.thread), step.place);
+    let before = match step.checked_sub(1).and_then(|last| a.get(last)) {
+        Some(last) => format!("{} had run until then", describe(&first, last)),
+        None => "nobody had run before".to_owned(),
     };
-    let millis = a.nanos / 1_000_000;
+    let (Some(one), Some(other)) = (a.get(step), b.get(step)) else {
+        if a.len() == b.len() {
+            return "traced, the two were the same: something outside labsim decides, and rarely".to_owned();
+        }
+        return format!("after switch {step} one of them goes on and the other ends; {before}: look there");
+    };
+    let what = if one.thread != other.thread || one.place != other.place {
+        format!("{} goes on in one, and {} in the other", describe(&first, one), describe(&second, other))
+    } else if one.nanos != other.nanos {
+        format!("{} goes on {} ns later in one", describe(&first, one), one.nanos.abs_diff(other.nanos))
+    } else {
+        format!("{} goes on in both, but what was drawn before differs", describe(&first, one))
+    };
+    let millis = one.nanos.min(other.nanos) / 1_000_000;
     format!(
-        "they part at switch {step}, at {}.{:03}s: to thread {} in one, to thread {} in the other; \
-         look for std's HashMap, clocks, threads or locks in what ran just before",
+        "they part at switch {step}, at {}.{:03}s: {what}\n{before}: look there for {}",
         millis / 1000,
         millis % 1000,
-        a.thread,
-        b.thread
+        culprits()
     )
+}
+
+/// What makes a program differ from itself where it goes past labsim.
+fn culprits() -> &'static str {
+    if cfg!(all(target_os = "linux", target_env = "gnu")) {
+        // The rest obeys the seed: `labsim::interpose!`.
+        "a static or a thread-local that outlives the run, an order by address, a file, or std's atomics between runs"
+    } else {
+        "the order of a std HashMap, std's clocks, rand::rng(), or a static that outlives the run"
+    }
 }

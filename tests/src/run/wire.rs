@@ -17,6 +17,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::time::Duration;
 
+use labsim::ThreadStack;
 use labsim::note::Note;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,8 @@ pub(super) struct Carried {
     broken: Option<CarriedBroken>,
     caused_by: Option<CausedBy>,
     abandoned: bool,
+    fatal: bool,
+    stacks: Vec<(String, String)>,
     notes: Vec<CarriedNote>,
     warnings: Vec<String>,
     sights: BTreeSet<Sight>,
@@ -123,6 +126,8 @@ impl Carried {
             broken,
             caused_by,
             abandoned,
+            fatal,
+            stacks,
             notes,
             warnings,
             sights,
@@ -138,7 +143,24 @@ impl Carried {
             broken.map(|Broken { kind, rule, message }| CarriedBroken { kind, rule: rule.map(str::to_owned), message });
         let carry = |Note { at, node, thread, topic, text }| CarriedNote { at, node, thread, topic, text };
         let notes = notes.into_iter().map(carry).collect();
-        Self { broken, caused_by, abandoned, notes, warnings, sights, elapsed, wall, cpu, steps, rpcs, bytes, hash }
+        let stacks = stacks.into_iter().map(|ThreadStack { thread, stack }| (thread, stack)).collect();
+        Self {
+            broken,
+            caused_by,
+            abandoned,
+            fatal,
+            stacks,
+            notes,
+            warnings,
+            sights,
+            elapsed,
+            wall,
+            cpu,
+            steps,
+            rpcs,
+            bytes,
+            hash,
+        }
     }
 
     /// Something was broken.
@@ -162,6 +184,8 @@ impl Carried {
             broken,
             caused_by: self.caused_by,
             abandoned: self.abandoned,
+            fatal: self.fatal,
+            stacks: self.stacks.into_iter().map(|(thread, stack)| ThreadStack { thread, stack }).collect(),
             notes: self.notes.into_iter().map(uncarry).collect(),
             warnings: self.warnings,
             sights: self.sights,

@@ -53,13 +53,16 @@ pub fn serve(registry: &Registry) -> ExitCode {
         let result = run_once(test, order.seed, order.mode);
 
         // A run that could not be ended sleeps for ever with whatever it locked.
+        let is_fatal = result.fatal;
         let leaves = result.abandoned || !flusher.flush();
         if !leaves {
             waiting = orders.try_recv().ok();
         }
         let next = waiting.as_ref().map(|order| order.job);
         tell(&Said::Done { job: order.job, next, leaves, result: Box::new(Carried::pack(result)) });
-        if leaves {
+        if is_fatal {
+            labsim::exit(0);
+        } else if leaves {
             std::process::exit(0);
         }
     }

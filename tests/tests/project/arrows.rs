@@ -25,12 +25,8 @@ const MODULES: &[&str] = &["check", "watch", "harness", "suites", "report", "run
 const PAIR: [&str; 2] = ["report", "run"];
 
 /// The only files with unsafe code.
-const UNSAFE_FILES: [&str; 4] = [
-    "labsim/src/interposed.rs",
-    "labsim/src/sim/fiber.rs",
-    "labsim/src/sim/signals.rs",
-    "labsim/src/thread/scope.rs",
-];
+const UNSAFE_FILES: [&str; 4] =
+    ["labsim/src/interposed.rs", "labsim/src/sim/fiber.rs", "labsim/src/sim/signals.rs", "labsim/src/thread/scope.rs"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace").to_owned()
