@@ -1,0 +1,179 @@
+//! One program in every world, against the model, and the count of what was seen.
+//!
+//! Boundary: compares sets of outcomes. How they are had is in `model.rs` and
+//! `run.rs`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::model::{Grain, explore};
+use super::program::{Outcome, Program};
+use super::run;
+
+/// How much is done for one program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// A program with more states is left out.
+    pub(crate) states_max: usize,
+    /// Simulations at most: fewer if every outcome turned up before.
+    pub(crate) seeds: u64,
+    /// As many more if OS threads have shown what no seed did yet.
+    pub(crate) seeds_more: u64,
+    /// Runs on OS threads, outside of worlds.
+    pub(crate) outside: u64,
+    /// Runs in a real world.
+    pub(crate) real: u64,
+}
+
+/// What was seen of some programs. An outcome counts once for each program.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Tally {
+    pub(crate) programs: u64,
+    /// Left out: too many states.
+    pub(crate) too_large: u64,
+    /// That may wait for ever, and were not run on OS threads.
+    pub(crate) may_deadlock: u64,
+    pub(crate) simulations: u64,
+    pub(crate) os_runs: u64,
+    /// Outcomes of the model, with a step between any two operations.
+    pub(crate) possible: u64,
+    /// Those that are possible with steps where the simulation has points.
+    pub(crate) at_points: u64,
+    /// Those that some simulation had.
+    pub(crate) simulated: u64,
+    /// Simulated, though not possible at the points that the model knows of.
+    pub(crate) beyond_points: u64,
+    /// Outcomes of programs that cannot wait for ever.
+    pub(crate) possible_on_os: u64,
+    /// Those that OS threads had.
+    pub(crate) on_os: u64,
+    /// Those among them that only points not there keep the simulation from.
+    pub(crate) on_os_between_points: u64,
+    /// Programs all of whose outcomes at points were simulated.
+    pub(crate) complete: u64,
+    /// Programs with outcomes that are not possible at points.
+    pub(crate) with_gap: u64,
+}
+
+/// Runs `program` in every world.
+///
+/// # Errors
+///
+/// What is not as it should be, with the outcome that shows it.
+pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> Result<(), String> {
+    let explored = |grain| explore(program, grain, effort.states_max);
+    let Some((possible, at_points)) = explored(Grain::Operations).zip(explored(Grain::Points)) else {
+        tally.too_large += 1;
+        return Ok(());
+    };
+    assert!(at_points.is_subset(&possible), "the model contradicts itself about{program:?}");
+    let program = Arc::new(program.clone());
+
+    let mut simulated = BTreeSet::new();
+    let mut seeds = 0..effort.seeds;
+    while simulated.len() < at_points.len()
+        && let Some(seed) = seeds.next()
+    {
+        simulate_once(&program, seed, &possible, &mut simulated)?;
+    }
+    tally.simulations += seeds.start;
+
+    let may_deadlock = possible.iter().any(|outcome| outcome.end.is_none());
+    let mut on_os = BTreeSet::new();
+    if !may_deadlock {
+        let outside = (0..effort.outside).map(|seed| ("OS threads", run::outside(&program, seed)));
+        let real = (0..effort.real).map(|seed| ("a real world", run::in_a_real_world(&program, seed)));
+        for (world, outcome) in outside.chain(real) {
+            let outcome = outcome.map_err(|failure| format!("{world} failed: {failure}"))?;
+            if !possible.contains(&outcome) {
+                return Err(format!("{world} did what the model rules out:\n{}", program.told(Some(&outcome))));
+            }
+            on_os.insert(outcome);
+            tally.os_runs += 1;
+        }
+    }
+
+    // What OS threads do, a seed must do; if not one of the first, a later one.
+    let is_reached = |simulated: &BTreeSet<_>| on_os.iter().all(|o| simulated.contains(o) || !at_points.contains(o));
+    let mut seeds = effort.seeds..effort.seeds + effort.seeds_more;
+    while !is_reached(&simulated)
+        && let Some(seed) = seeds.next()
+    {
+        simulate_once(&program, seed, &possible, &mut simulated)?;
+        tally.simulations += 1;
+    }
+    if let Some(missed) = on_os.intersection(&at_points).find(|outcome| !simulated.contains(outcome)) {
+        let seeds = seeds.end;
+        return Err(format!(
+            "OS threads did what none of {seeds} seeds does:\n{}",
+            program.told(Some(missed))
+        ));
+    }
+
+    tally.programs += 1;
+    tally.may_deadlock += u64::from(may_deadlock);
+    tally.possible += possible.len() as u64;
+    tally.at_points += at_points.len() as u64;
+    tally.simulated += simulated.len() as u64;
+    tally.beyond_points += simulated.difference(&at_points).count() as u64;
+    tally.complete += u64::from(at_points.is_subset(&simulated));
+    tally.with_gap += u64::from(at_points.len() < possible.len());
+    if !may_deadlock {
+        tally.possible_on_os += possible.len() as u64;
+        tally.on_os += on_os.len() as u64;
+        tally.on_os_between_points += on_os.difference(&at_points).count() as u64;
+    }
+    Ok(())
+}
+
+fn simulate_once(
+    program: &Arc<Program>,
+    seed: u64,
+    possible: &BTreeSet<Outcome>,
+    simulated: &mut BTreeSet<Outcome>,
+) -> Result<(), String> {
+    let outcome = run::in_simulation(program, seed).map_err(|failure| format!("seed {seed} failed: {failure}"))?;
+    if !possible.contains(&outcome) {
+        return Err(format!("seed {seed} did what the model rules out:\n{}", program.told(Some(&outcome))));
+    }
+    simulated.insert(outcome);
+    Ok(())
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+        writeln!(
+            f,
+            "{} programs ({} more are too large); {} may wait for ever",
+            self.programs, self.too_large, self.may_deadlock
+        )?;
+        writeln!(
+            f,
+            "{} outcomes are possible, {} of them ({:.1} %) with switches at the simulation's points, where {} programs miss some",
+            self.possible,
+            self.at_points,
+            share(self.at_points, self.possible),
+            self.with_gap
+        )?;
+        writeln!(
+            f,
+            "{} simulations reach {} of these ({:.1} %), all of them in {} programs; {} besides",
+            self.simulations,
+            self.simulated - self.beyond_points,
+            share(self.simulated - self.beyond_points, self.at_points),
+            self.complete,
+            self.beyond_points
+        )?;
+        write!(
+            f,
+            "{} runs on OS threads reach {} of {} ({:.1} %), {} of them where the simulation has no point",
+            self.os_runs,
+            self.on_os,
+            self.possible_on_os,
+            share(self.on_os, self.possible_on_os),
+            self.on_os_between_points
+        )
+    }
+}
