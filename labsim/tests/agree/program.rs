@@ -15,7 +15,7 @@
 //! # Another operation
 //!
 //! takes a variant of [`Op`], a line in its `Display`, one in [`Op::is_allowed`]
-//! if it may not stand everywhere, one in `any_op`; its call in `run.rs`; its
+//! if it may not stand everywhere, one in a strategy below; its call in `run.rs`; its
 //! meaning in `model.rs` (`begin`, and `starts_with_a_point` or
 //! `ends_with_a_point`). A new kind of object takes a field of `Shared` in
 //! `run.rs` and of `State` in `model.rs` besides.
@@ -26,11 +26,13 @@ use std::fmt;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 /// The thread that starts the others.
 pub(crate) const MAIN: usize = 0;
 
-/// Operations that a script keeps, not counting those that `Program::new` adds.
+/// Operations that a script keeps, not counting the beginning of a thread and
+/// the end of a critical section.
 const OPS_MAX: usize = 5;
 
 /// Locks, channels and atomic words: so many of each.
@@ -165,7 +167,7 @@ fn complete(thread: usize, threads: usize, script: &[Op], capacities: &[Option<u
     }
     let mut kept = 0;
     for op in script {
-        let counts = !matches!(op, Op::Spawn(_));
+        let counts = !matches!(op, Op::Spawn(_) | Op::Unlock(_));
         if op.is_allowed(&scope, capacities) && (kept < OPS_MAX || !counts) {
             kept += usize::from(counts);
             ops.push(*op);
@@ -260,12 +262,21 @@ impl Op {
 
 /// Any program of two or three threads.
 pub(crate) fn any_program() -> impl Strategy<Value = Program> {
-    let script = || vec(any_phrase(), 2..=5).prop_map(|phrases| phrases.concat());
-    let main = vec(prop_oneof![3 => any_phrase(), 1 => any_thread_op().prop_map(|op| vec![op])], 2..=6)
+    // Threads that all use the same few things meet more often.
+    prop_oneof![
+        2 => any_program_of(any_lock_phrase().boxed()),
+        2 => any_program_of(any_channel_phrase().boxed()),
+        3 => any_program_of(any_phrase().boxed()),
+    ]
+}
+
+fn any_program_of(phrase: BoxedStrategy<Vec<Op>>) -> impl Strategy<Value = Program> {
+    let script = vec(phrase.clone(), 2..=5).prop_map(|phrases| phrases.concat());
+    let main = vec(prop_oneof![4 => phrase, 1 => any_thread_op().prop_map(|op| vec![op])], 2..=6)
         .prop_map(|phrases| phrases.concat());
     let capacity = || prop_oneof![Just(None), Just(Some(1)), Just(Some(2))];
-    // Two threads meet more often than three, and have fewer outcomes to count.
-    let others = prop_oneof![3 => vec(script(), 1), 2 => vec(script(), 2)];
+    // Three threads have many more outcomes to look for than two.
+    let others = prop_oneof![3 => vec(script.clone(), 1), 2 => vec(script, 2)];
     (main, others, capacity(), capacity()).prop_map(|(main, others, first, second)| {
         let scripts: Vec<_> = std::iter::once(main).chain(others).collect();
         Program::new(&scripts, [first, second])
@@ -274,19 +285,35 @@ pub(crate) fn any_program() -> impl Strategy<Value = Program> {
 
 /// Operations that make sense together, or any one of them alone.
 fn any_phrase() -> impl Strategy<Value = Vec<Op>> {
-    let section = (0..EACH).prop_map(|lock| vec![Op::Lock(lock), Op::Add(lock), Op::Unlock(lock)]);
+    prop_oneof![2 => any_lock_phrase(), 1 => any_channel_phrase()]
+}
+
+fn any_lock_phrase() -> impl Strategy<Value = Vec<Op>> {
+    let section = any_object().prop_map(|lock| vec![Op::Lock(lock), Op::Add(lock), Op::Unlock(lock)]);
     let tell = any_notify().prop_map(|notify| vec![Op::Lock(0), Op::Add(0), notify, Op::Unlock(0)]);
     let tell_late = any_notify().prop_map(|notify| vec![Op::Lock(0), Op::Add(0), Op::Unlock(0), notify]);
     let hear = any_wait().prop_map(|wait| vec![Op::Lock(0), wait, Op::Unlock(0)]);
-    let look = (0..EACH).prop_map(|lock| vec![Op::TryLock(lock), Op::Add(lock), Op::Unlock(lock)]);
+    let hear_and_add = any_wait().prop_map(|wait| vec![Op::Lock(0), wait, Op::Add(0), Op::Unlock(0)]);
+    let look = any_object().prop_map(|lock| vec![Op::TryLock(lock), Op::Add(lock), Op::Unlock(lock)]);
+    let alone = prop_oneof![
+        3 => any_lock_op(),
+        2 => any_word_op(),
+        2 => any_notify(),
+        1 => any_wait(),
+    ];
     prop_oneof![
-        9 => any_op().prop_map(|op| vec![op]),
-        3 => section,
+        4 => alone.prop_map(|op| vec![op]),
+        2 => section,
         2 => tell,
         1 => tell_late,
-        4 => hear,
+        2 => hear,
+        1 => hear_and_add,
         1 => look,
     ]
+}
+
+fn any_channel_phrase() -> impl Strategy<Value = Vec<Op>> {
+    prop_oneof![4 => any_channel_op(), 1 => any_word_op()].prop_map(|op| vec![op])
 }
 
 fn any_notify() -> impl Strategy<Value = Op> {
@@ -306,30 +333,28 @@ fn any_thread_op() -> impl Strategy<Value = Op> {
     (1..3usize, 0..3usize).prop_map(|(thread, which)| [Op::Spawn(thread), Op::Join(thread), Op::IsFinished(thread)][which])
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
-    // On one object more often than on the other, so that threads meet.
-    let object = || prop_oneof![3 => Just(0), 1 => Just(1usize)];
-    let lock_ops = [Op::Lock, Op::TryLock, Op::TryLockFor, Op::IsLocked, Op::Unlock, Op::Add];
-    let channel_ops = [
-        Op::Send,
-        Op::Send,
-        Op::TrySend,
-        Op::SendTimeout,
-        Op::Recv,
-        Op::TryRecv,
-        Op::RecvTimeout,
-        Op::Len,
-        Op::DropSender,
-        Op::DropReceiver,
+/// One object more often than the other, so that threads meet.
+fn any_object() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(0), 1 => Just(1)]
+}
+
+fn any_lock_op() -> impl Strategy<Value = Op> {
+    let ops = [Op::Lock, Op::TryLock, Op::TryLockFor, Op::IsLocked, Op::Unlock, Op::Add];
+    (select(ops.to_vec()), any_object()).prop_map(|(op, lock)| op(lock))
+}
+
+fn any_channel_op() -> impl Strategy<Value = Op> {
+    let ops = prop_oneof![
+        4 => select(vec![Op::Send, Op::TrySend, Op::SendTimeout]),
+        4 => select(vec![Op::Recv, Op::TryRecv, Op::RecvTimeout, Op::Len]),
+        1 => select(vec![Op::DropSender, Op::DropReceiver]),
     ];
-    let word_ops = [Op::Load, Op::Store, Op::CompareExchange, Op::FetchAdd];
-    prop_oneof![
-        3 => (proptest::sample::select(lock_ops.to_vec()), object()).prop_map(|(op, lock)| op(lock)),
-        6 => (proptest::sample::select(channel_ops.to_vec()), object()).prop_map(|(op, channel)| op(channel)),
-        3 => (proptest::sample::select(word_ops.to_vec()), object()).prop_map(|(op, word)| op(word)),
-        2 => any_notify(),
-        1 => any_wait(),
-    ]
+    (ops, any_object()).prop_map(|(op, channel)| op(channel))
+}
+
+fn any_word_op() -> impl Strategy<Value = Op> {
+    let ops = [Op::Load, Op::Store, Op::CompareExchange, Op::FetchAdd];
+    (select(ops.to_vec()), any_object()).prop_map(|(op, word)| op(word))
 }
 
 // Printing.
