@@ -146,10 +146,8 @@ impl Model<'_> {
             senders: threads.clone().filter(|thread| self.program.sends(*thread, channel)).count(),
             receivers: threads.clone().filter(|thread| self.program.receives(*thread, channel)).count(),
         });
-        let thread = |number| Thread {
-            phase: if number == MAIN { Phase::Ready } else { Phase::Unborn },
-            returned: Vec::new(),
-        };
+        let thread =
+            |number| Thread { phase: if number == MAIN { Phase::Ready } else { Phase::Unborn }, returned: Vec::new() };
         State {
             threads: threads.map(thread).collect(),
             holders: [None; EACH],
@@ -183,9 +181,7 @@ impl Model<'_> {
     /// True of a step that no other thread can notice or prevent.
     fn is_private(&self, state: &State, thread: usize) -> bool {
         state.threads[thread].phase == Phase::Ready
-            && self
-                .op(state, thread)
-                .is_some_and(|op| matches!(op, Op::Add(_)) || Self::is_skipped(state, thread, op))
+            && self.op(state, thread).is_some_and(|op| matches!(op, Op::Add(_)) || Self::is_skipped(state, thread, op))
     }
 
     /// What `thread` may do next: nothing, one thing, or several.

@@ -330,7 +330,8 @@ fn any_wait() -> impl Strategy<Value = Op> {
 }
 
 fn any_thread_op() -> impl Strategy<Value = Op> {
-    (1..3usize, 0..3usize).prop_map(|(thread, which)| [Op::Spawn(thread), Op::Join(thread), Op::IsFinished(thread)][which])
+    (1..3usize, 0..3usize)
+        .prop_map(|(thread, which)| [Op::Spawn(thread), Op::Join(thread), Op::IsFinished(thread)][which])
 }
 
 /// One object more often than the other, so that threads meet.

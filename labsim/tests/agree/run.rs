@@ -7,8 +7,8 @@
 //! Boundary: runs programs, once each. Knows nothing of what they may do.
 
 use std::hint::{black_box, spin_loop};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 
 use labsim::channel::{self, Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError};
 use labsim::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -29,6 +29,9 @@ const SIMULATED_TIMEOUTS_US: [u64; 8] = [0, 1, 2, 4, 8, 16, 40, 10_000];
 /// Time-outs on OS threads. Short, since somebody waits for them.
 const REAL_TIMEOUTS_US: [u64; 4] = [0, 20, 100, 400];
 
+/// No run on OS threads takes so long, on any machine, unless it is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs `program` under a seed.
 ///
 /// # Errors
@@ -46,23 +49,37 @@ pub(crate) fn in_simulation(program: &Arc<Program>, seed: u64) -> Result<Outcome
     Ok(Outcome { returned: log.taken(), end })
 }
 
-/// Runs `program` on OS threads. It must not be one that can wait for ever.
-pub(crate) fn outside(program: &Arc<Program>, seed: u64) -> Result<Outcome, String> {
-    let stage = Stage::new(program, Pace { seed, real: true });
-    let log = Arc::clone(&stage.log);
-    let end = stage.play_main();
-    Ok(Outcome { returned: log.taken(), end: Some(end) })
+/// Runs `program` so many times on OS threads, outside of worlds.
+///
+/// # Errors
+///
+/// If a thread panicked, or waits for ever: then the rest is not run.
+pub(crate) fn outside(program: &Arc<Program>, runs: u64) -> impl Iterator<Item = Result<Outcome, String>> {
+    let program = Arc::clone(program);
+    let (outcome_tx, outcome_rx) = mpsc::channel();
+    // A thread of its own, so that one that waits for ever can be left behind.
+    std::thread::spawn(move || {
+        for seed in 0..runs {
+            let stage = Stage::new(&program, Pace { seed, real: true });
+            let end = Some(stage.play_main());
+            if outcome_tx.send(Outcome { returned: stage.log.taken(), end }).is_err() {
+                return;
+            }
+        }
+    });
+    (0..runs).map(move |_| outcome_rx.recv_timeout(PATIENCE).map_err(|error| format!("no outcome: {error}")))
 }
 
 /// Runs `program` on the OS threads of a real world, with the same condition.
 ///
 /// # Errors
 ///
-/// If the run failed.
+/// If a thread panicked, or waits for ever.
 pub(crate) fn in_a_real_world(program: &Arc<Program>, seed: u64) -> Result<Outcome, String> {
     let stage = Stage::new(program, Pace { seed, real: true });
     let log = Arc::clone(&stage.log);
-    let end = run_real(Config::seed(seed), move || stage.play_main()).result.map_err(|failure| format!("{failure:?}"))?;
+    let end = run_real(Config::seed(seed).time_limit(PATIENCE), move || stage.play_main()).result;
+    let end = end.map_err(|failure| format!("{failure:?}"))?;
     Ok(Outcome { returned: log.taken(), end: Some(end) })
 }
 
