@@ -137,6 +137,19 @@ pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> R
     Ok(())
 }
 
+/// The program that is left if everything goes without which `program` still
+/// differs, and how that one differs.
+pub(crate) fn smallest(mut program: Program, mut difference: String, effort: Effort) -> (Program, String) {
+    let mut smaller = program.smaller();
+    while let Some(candidate) = smaller.next() {
+        if let Err(still) = examine(&candidate, effort, &mut Tally::default()) {
+            smaller = candidate.smaller();
+            (program, difference) = (candidate, still);
+        }
+    }
+    (program, difference)
+}
+
 fn simulate_once(
     program: &Arc<Program>,
     seed: u64,

@@ -56,15 +56,18 @@ mod model;
 mod program;
 mod run;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
-use check::{Effort, Tally, examine};
+use check::{Effort, Tally, examine, smallest};
 use program::any_program;
 
 /// How many programs there are, unless `LABSIM_AGREE_PROGRAMS` says otherwise.
 const PROGRAMS: u64 = 250;
+
+/// A long run says how far it is whenever so many are done.
+const PROGRAMS_PER_NEWS: u64 = 1000;
 
 /// What each of them gets: about 20 ms of CPU time on the average.
 const EFFORT: Effort =
@@ -93,27 +96,30 @@ fn random_programs_do_in_one_world_what_they_do_in_another() {
         cases: u32::try_from(programs).expect("fewer programs than 4 billion"),
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(number("LABSIM_AGREE_RNG", 1)),
-        max_shrink_iters: 1000,
+        max_shrink_iters: 0, // `smallest` knows programs better.
         ..Config::default()
     };
     let tally = RefCell::new(Tally::default());
-    let agreed = Cell::new(None);
     let result = TestRunner::new(config).run(&any_program(), |program| {
-        examine(&program, effort, &mut tally.borrow_mut()).map_err(|difference| {
-            // Smaller programs follow, to find the smallest; they do not count.
-            agreed.set(agreed.get().or(Some(tally.borrow().programs)));
-            TestCaseError::fail(difference)
-        })
+        let mut tally = tally.borrow_mut();
+        examine(&program, effort, &mut tally).map_err(TestCaseError::fail)?;
+        if tally.programs.is_multiple_of(PROGRAMS_PER_NEWS) {
+            println!("{tally}\n");
+        }
+        Ok(())
     });
+    let tally = tally.into_inner();
     match result {
         Ok(()) => {}
         Err(TestError::Fail(difference, program)) => {
-            let agreed = agreed.get().expect("set at the first failure");
-            panic!("{agreed} programs did the same everywhere, and then this one did not:{program:?}\n{difference}");
+            let agreed = tally.programs;
+            let (program, difference) = smallest(program, difference.message().to_owned(), effort);
+            panic!(
+                "{agreed} programs did the same everywhere, and then one did not. In short:{program:?}\n{difference}"
+            );
         }
         Err(TestError::Abort(reason)) => panic!("proptest gave up: {reason}"),
     }
-    let tally = tally.into_inner();
     println!("{tally}");
     assert!(tally.may_deadlock < tally.programs / 2, "too few programs fit for OS threads:\n{tally}");
     assert!(100 * tally.missed <= MISSED_PERCENT_MAX * tally.on_os, "OS threads do what no seed does:\n{tally}");

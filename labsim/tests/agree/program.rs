@@ -121,6 +121,35 @@ impl Program {
         Self { threads: threads.collect(), capacities }
     }
 
+    /// The same without its last thread; without one operation; with a channel
+    /// that holds any number of messages.
+    pub(crate) fn smaller(&self) -> impl Iterator<Item = Program> + use<> {
+        let Program { threads, capacities } = self;
+        let mut smaller = Vec::new();
+        if threads.len() > 2 {
+            smaller.push(Self::new(&threads[..threads.len() - 1], *capacities));
+        }
+        for (thread, ops) in threads.iter().enumerate() {
+            for at in (0..ops.len()).rev() {
+                let mut threads = threads.clone();
+                threads[thread].remove(at);
+                smaller.push(Self::new(&threads, *capacities));
+            }
+        }
+        for channel in 0..EACH {
+            let mut capacities = *capacities;
+            capacities[channel] = None;
+            smaller.push(Self::new(threads, capacities));
+        }
+        // What is added to any program comes back if it is taken away.
+        let size = |program: &Program| {
+            let bounds = program.capacities.iter().flatten().count();
+            bounds + program.threads.iter().map(Vec::len).sum::<usize>()
+        };
+        let limit = size(self);
+        smaller.into_iter().filter(move |program| size(program) < limit)
+    }
+
     /// A number that only this operation stores or sends. Not 0.
     pub(crate) fn mark(thread: usize, at: usize) -> u8 {
         u8::try_from(thread * 20 + at + 1).expect("short programs")
