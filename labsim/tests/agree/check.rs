@@ -19,7 +19,9 @@ const FEW: usize = 8;
 pub(crate) struct Effort {
     /// A program with more states is left out.
     pub(crate) states_max: usize,
-    /// Simulations at most: fewer if every outcome turned up before.
+    /// Simulations in any case.
+    pub(crate) seeds_min: u64,
+    /// Simulations, unless every outcome has turned up before.
     pub(crate) seeds: u64,
     /// As many more at most, if there is an outcome that should have turned up.
     pub(crate) seeds_more: u64,
@@ -55,6 +57,8 @@ pub(crate) struct Tally {
     pub(crate) on_os_between_points: u64,
     /// Those that the seeds might have reached, and did not.
     pub(crate) missed: u64,
+    /// Outcomes, told, that no seed reached though their programs have few.
+    pub(crate) unreached: Vec<String>,
     /// Programs all of whose outcomes at points were simulated.
     pub(crate) complete: u64,
     /// Programs with outcomes that are not possible at points.
@@ -77,7 +81,7 @@ pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> R
 
     let mut simulated = BTreeSet::new();
     let mut seeds = 0..effort.seeds;
-    while simulated.len() < at_points.len()
+    while (seeds.start < effort.seeds_min || simulated.len() < at_points.len())
         && let Some(seed) = seeds.next()
     {
         simulate_once(&program, seed, &possible, &mut simulated)?;
@@ -113,11 +117,8 @@ pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> R
         tally.simulations += 1;
     }
     let missed: Vec<_> = must_reach.into_iter().filter(|outcome| !simulated.contains(*outcome)).collect();
-    if at_points.len() <= FEW
-        && let Some(missed) = missed.first()
-    {
-        let (count, told) = (seeds.end, program.told(Some(missed)));
-        return Err(format!("the model allows what none of {count} seeds does:\n{told}"));
+    if at_points.len() <= FEW {
+        tally.unreached.extend(missed.iter().map(|outcome| program.told(Some(outcome))));
     }
 
     tally.programs += 1;
@@ -140,6 +141,8 @@ pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> R
 /// The program that is left if everything goes without which `program` still
 /// differs, and how that one differs.
 pub(crate) fn smallest(mut program: Program, mut difference: String, effort: Effort) -> (Program, String) {
+    // A difference may be rare: each candidate gets all of the seeds.
+    let effort = Effort { seeds_min: effort.seeds, ..effort };
     let mut smaller = program.smaller();
     while let Some(candidate) = smaller.next() {
         if let Err(still) = examine(&candidate, effort, &mut Tally::default()) {
