@@ -141,8 +141,9 @@ pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> R
 /// The program that is left if everything goes without which `program` still
 /// differs, and how that one differs.
 pub(crate) fn smallest(mut program: Program, mut difference: String, effort: Effort) -> (Program, String) {
-    // A difference may be rare: each candidate gets all of the seeds.
-    let effort = Effort { seeds_min: effort.seeds, ..effort };
+    // A difference may be rare: each candidate gets all of the seeds. What they
+    // do not reach is no difference.
+    let effort = Effort { seeds_min: effort.seeds, seeds_more: 0, ..effort };
     let mut smaller = program.smaller();
     while let Some(candidate) = smaller.next() {
         if let Err(still) = examine(&candidate, effort, &mut Tally::default()) {

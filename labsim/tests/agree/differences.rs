@@ -20,9 +20,13 @@ use super::run;
 /// Enough to find what can be found: each of these programs has few outcomes.
 const SEEDS: u64 = 1000;
 
+/// What main does and another thread does, and what main's operations return if
+/// it comes between two of the other's.
+type Hidden = (&'static str, &'static [Op], &'static [Op], [Ret; 2]);
+
 /// Between these, a simulated thread is not preempted: no point lies there. Main
 /// would notice, and does so on OS threads.
-const BETWEEN_POINTS: [(&str, &[Op], &[Op], [Ret; 2]); 6] = [
+const BETWEEN_POINTS: [Hidden; 6] = [
     (
         "an atomic operation and an unlock",
         &[Op::Load(0), Op::TryLock(0)],

@@ -160,11 +160,16 @@ impl Model<'_> {
 
     /// Every state that is one step away.
     fn next(&self, state: &State) -> Vec<State> {
-        let threads = 0..state.threads.len();
-        // What nobody else can notice may as well happen first.
-        let first = state.alone.or_else(|| threads.clone().find(|thread| self.is_private(state, *thread)));
-        if let Some(thread) = first {
+        if let Some(thread) = state.alone {
             return self.steps(state, thread);
+        }
+        let threads = 0..state.threads.len();
+        // What nobody else can notice may as well happen first. It does not bind
+        // the thread to go on: the point before it is now the one behind it.
+        if let Some(thread) = threads.clone().find(|thread| self.is_private(state, *thread)) {
+            let mut next = self.steps(state, thread);
+            next.iter_mut().for_each(|after| after.alone = None);
+            return next;
         }
         threads.flat_map(|thread| self.steps(state, thread)).collect()
     }

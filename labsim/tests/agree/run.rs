@@ -209,7 +209,10 @@ impl Stage {
         let timeout = || self.pace.timeout(me, at);
         let Hands { guards, ends: Ends { senders, receivers }, theirs, handles, .. } = hands;
         match op {
-            Op::Lock(lock) => done(guards[lock] = Some(locks[lock].lock())),
+            Op::Lock(lock) => {
+                guards[lock] = Some(locks[lock].lock());
+                Ret::Done
+            }
             Op::TryLock(lock) => {
                 guards[lock] = locks[lock].try_lock();
                 Ret::Is(guards[lock].is_some())
@@ -219,23 +222,32 @@ impl Stage {
                 Ret::Is(guards[lock].is_some())
             }
             Op::IsLocked(lock) => Ret::Is(locks[lock].is_locked()),
-            Op::Unlock(lock) => done(guards[lock] = None),
+            Op::Unlock(lock) => {
+                guards[lock] = None;
+                Ret::Done
+            }
             Op::Add(lock) => {
                 let counter = held(guards, lock);
                 **counter += 1;
                 Ret::Value(**counter - 1)
             }
 
-            Op::Wait => done(changed.wait(held(guards, 0))),
+            Op::Wait => {
+                changed.wait(held(guards, 0));
+                Ret::Done
+            }
             Op::WaitFor => Ret::Is(changed.wait_for(held(guards, 0), timeout()).timed_out()),
-            Op::Await(least) => done(changed.wait_while(held(guards, 0), |counter| *counter < least)),
+            Op::Await(least) => {
+                changed.wait_while(held(guards, 0), |counter| *counter < least);
+                Ret::Done
+            }
             Op::AwaitFor(least) => {
                 Ret::Is(changed.wait_while_for(held(guards, 0), |counter| *counter < least, timeout()).timed_out())
             }
             Op::NotifyOne => Ret::Is(changed.notify_one()),
             Op::NotifyAll => Ret::Value(changed.notify_all() as u8),
 
-            Op::Send(channel) => owned(&senders[channel]).send(mark).map_or(Ret::Disconnected, done),
+            Op::Send(channel) => owned(&senders[channel]).send(mark).map_or(Ret::Disconnected, |()| Ret::Done),
             Op::TrySend(channel) => match owned(&senders[channel]).try_send(mark) {
                 Ok(()) => Ret::Done,
                 Err(TrySendError::Full(back)) if back == mark => Ret::Full,
@@ -260,11 +272,20 @@ impl Stage {
                 Err(RecvTimeoutError::Disconnected) => Ret::Disconnected,
             },
             Op::Len(channel) => Ret::Value(owned(&receivers[channel]).len() as u8),
-            Op::DropSender(channel) => done(senders[channel] = None),
-            Op::DropReceiver(channel) => done(receivers[channel] = None),
+            Op::DropSender(channel) => {
+                senders[channel] = None;
+                Ret::Done
+            }
+            Op::DropReceiver(channel) => {
+                receivers[channel] = None;
+                Ret::Done
+            }
 
             Op::Load(word) => Ret::Value(words[word].load(SeqCst) as u8),
-            Op::Store(word) => done(words[word].store(mark.into(), SeqCst)),
+            Op::Store(word) => {
+                words[word].store(mark.into(), SeqCst);
+                Ret::Done
+            }
             Op::CompareExchange(word) => match words[word].compare_exchange(0, mark.into(), SeqCst, SeqCst) {
                 Ok(found) | Err(found) => Ret::Value(found as u8),
             },
@@ -272,11 +293,13 @@ impl Stage {
 
             Op::Spawn(other) => {
                 let ends = theirs[other].take().expect("a thread is started once");
-                done(handles[other] = Some(self.spawn(other, ends)))
+                handles[other] = Some(self.spawn(other, ends));
+                Ret::Done
             }
             Op::Join(other) => {
                 let handle = handles[other].take().expect("a thread is joined once, after its start");
-                done(handle.join().unwrap_or_else(|_| panic!("thread {other} died")))
+                handle.join().unwrap_or_else(|_| panic!("thread {other} died"));
+                Ret::Done
             }
             Op::IsFinished(other) => Ret::Is(owned(&handles[other]).is_finished()),
         }
@@ -297,10 +320,6 @@ impl Stage {
         }
         handle
     }
-}
-
-fn done((): ()) -> Ret {
-    Ret::Done
 }
 
 fn held<'g, 'a>(guards: &'g mut [Option<MutexGuard<'a, u8>>; EACH], lock: usize) -> &'g mut MutexGuard<'a, u8> {
