@@ -22,7 +22,7 @@ struct Known {
 
 const UNBOUNDED: [Option<usize>; EACH] = [None, None];
 
-const KNOWN: [Known; 16] = [
+const KNOWN: [Known; 17] = [
     Known {
         name: "two sections come in either order",
         scripts: &[&[Op::Lock(0), Op::Add(0), Op::Unlock(0)], &[Op::Lock(0), Op::Add(0)]],
@@ -75,10 +75,18 @@ const KNOWN: [Known; 16] = [
     },
     Known {
         name: "one notification wakes one of two",
-        scripts: &[&[Op::NotifyOne], &[Op::Lock(0), Op::Wait], &[Op::Lock(0), Op::Wait]],
+        scripts: &[&[Op::Lock(0), Op::Unlock(0), Op::NotifyOne], &[Op::Lock(0), Op::Wait], &[Op::Lock(0), Op::Wait]],
         capacities: UNBOUNDED,
         // Nobody waited yet, or either of them is woken.
         outcomes: 3,
+        deadlocks: 3,
+    },
+    Known {
+        name: "one notification to all wakes two of two",
+        scripts: &[&[Op::Lock(0), Op::Unlock(0), Op::NotifyAll], &[Op::Lock(0), Op::Wait], &[Op::Lock(0), Op::Wait]],
+        capacities: UNBOUNDED,
+        // Nobody waited yet, or one of them, or both.
+        outcomes: 4,
         deadlocks: 3,
     },
     Known {

@@ -291,25 +291,33 @@ impl Op {
 
 /// Any program of two or three threads.
 pub(crate) fn any_program() -> impl Strategy<Value = Program> {
-    // Threads that all use the same few things meet more often.
+    // Threads that all use the same few things meet more often. Three threads
+    // have many more outcomes to look for than two; but with two, nobody can tell
+    // one notification from two.
+    let two_or_three = prop_oneof![3 => Just(2), 2 => Just(3)];
     prop_oneof![
-        2 => any_program_of(any_lock_phrase().boxed()),
-        2 => any_program_of(any_channel_phrase().boxed()),
-        3 => any_program_of(any_phrase().boxed()),
+        2 => any_program_of(any_lock_phrase().boxed(), two_or_three.clone().boxed(), 5),
+        2 => any_program_of(any_channel_phrase().boxed(), two_or_three.clone().boxed(), 5),
+        2 => any_program_of(any_condition_phrase().boxed(), Just(3).boxed(), 2),
+        3 => any_program_of(any_phrase().boxed(), two_or_three.boxed(), 5),
     ]
 }
 
-fn any_program_of(phrase: BoxedStrategy<Vec<Op>>) -> impl Strategy<Value = Program> {
-    let script = vec(phrase.clone(), 2..=5).prop_map(|phrases| phrases.concat());
-    let main = vec(prop_oneof![4 => phrase, 1 => any_thread_op().prop_map(|op| vec![op])], 2..=6)
+fn any_program_of(
+    phrase: BoxedStrategy<Vec<Op>>,
+    threads: BoxedStrategy<usize>,
+    phrases_max: usize,
+) -> impl Strategy<Value = Program> {
+    let script = vec(phrase.clone(), 1..=phrases_max).prop_map(|phrases| phrases.concat());
+    let main = vec(prop_oneof![4 => phrase, 1 => any_thread_op().prop_map(|op| vec![op])], 1..=phrases_max + 1)
         .prop_map(|phrases| phrases.concat());
     let capacity = || prop_oneof![Just(None), Just(Some(1)), Just(Some(2))];
-    // Three threads have many more outcomes to look for than two.
-    let others = prop_oneof![3 => vec(script.clone(), 1), 2 => vec(script, 2)];
-    (main, others, capacity(), capacity()).prop_map(|(main, others, first, second)| {
-        let scripts: Vec<_> = std::iter::once(main).chain(others).collect();
-        Program::new(&scripts, [first, second])
-    })
+    let scripts = (main, vec(script, 2), threads).prop_map(|(main, mut scripts, threads)| {
+        scripts.insert(MAIN, main);
+        scripts.truncate(threads);
+        scripts
+    });
+    (scripts, capacity(), capacity()).prop_map(|(scripts, first, second)| Program::new(&scripts, [first, second]))
 }
 
 /// Operations that make sense together, or any one of them alone.
@@ -319,10 +327,6 @@ fn any_phrase() -> impl Strategy<Value = Vec<Op>> {
 
 fn any_lock_phrase() -> impl Strategy<Value = Vec<Op>> {
     let section = any_object().prop_map(|lock| vec![Op::Lock(lock), Op::Add(lock), Op::Unlock(lock)]);
-    let tell = any_notify().prop_map(|notify| vec![Op::Lock(0), Op::Add(0), notify, Op::Unlock(0)]);
-    let tell_late = any_notify().prop_map(|notify| vec![Op::Lock(0), Op::Add(0), Op::Unlock(0), notify]);
-    let hear = any_wait().prop_map(|wait| vec![Op::Lock(0), wait, Op::Unlock(0)]);
-    let hear_and_add = any_wait().prop_map(|wait| vec![Op::Lock(0), wait, Op::Add(0), Op::Unlock(0)]);
     let look = any_object().prop_map(|lock| vec![Op::TryLock(lock), Op::Add(lock), Op::Unlock(lock)]);
     let alone = prop_oneof![
         3 => any_lock_op(),
@@ -333,11 +337,21 @@ fn any_lock_phrase() -> impl Strategy<Value = Vec<Op>> {
     prop_oneof![
         4 => alone.prop_map(|op| vec![op]),
         2 => section,
+        1 => look,
+        6 => any_condition_phrase(),
+    ]
+}
+
+fn any_condition_phrase() -> impl Strategy<Value = Vec<Op>> {
+    let tell = any_notify().prop_map(|notify| vec![Op::Lock(0), Op::Add(0), notify, Op::Unlock(0)]);
+    let tell_late = any_notify().prop_map(|notify| vec![Op::Lock(0), Op::Add(0), Op::Unlock(0), notify]);
+    let hear = any_wait().prop_map(|wait| vec![Op::Lock(0), wait, Op::Unlock(0)]);
+    let hear_and_add = any_wait().prop_map(|wait| vec![Op::Lock(0), wait, Op::Add(0), Op::Unlock(0)]);
+    prop_oneof![
         2 => tell,
         1 => tell_late,
         2 => hear,
         1 => hear_and_add,
-        1 => look,
     ]
 }
 
