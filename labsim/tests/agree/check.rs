@@ -89,19 +89,7 @@ pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> R
     tally.simulations += seeds.start;
 
     let may_deadlock = possible.iter().any(|outcome| outcome.end.is_none());
-    let mut on_os = BTreeSet::new();
-    if !may_deadlock {
-        let outside = run::outside(&program, effort.outside_runs).map(|outcome| ("OS threads", outcome));
-        let real = (0..effort.real_world_runs).map(|seed| ("a real world", run::in_a_real_world(&program, seed)));
-        for (world, outcome) in outside.chain(real) {
-            let outcome = outcome.map_err(|failure| format!("{world} failed: {failure}"))?;
-            if !possible.contains(&outcome) {
-                return Err(format!("{world} did what the model rules out:\n{}", program.told(Some(&outcome))));
-            }
-            on_os.insert(outcome);
-            tally.os_runs += 1;
-        }
-    }
+    let on_os = if may_deadlock { BTreeSet::new() } else { run_on_os(&program, effort, &possible)? };
 
     // What OS threads do, a later seed does if none of the first did. And of a
     // program with few outcomes, the seeds reach every one.
@@ -132,10 +120,30 @@ pub(crate) fn examine(program: &Program, effort: Effort, tally: &mut Tally) -> R
     if !may_deadlock {
         tally.possible_on_os += possible.len() as u64;
         tally.on_os += on_os.len() as u64;
-        tally.missed += missed.len() as u64;
+        tally.os_runs += effort.outside_runs + effort.real_world_runs;
+        tally.missed += missed.iter().filter(|outcome| on_os.contains(**outcome)).count() as u64;
         tally.on_os_between_points += on_os.difference(&at_points).count() as u64;
     }
     Ok(())
+}
+
+/// What `program` does on OS threads, outside of worlds and in real ones.
+fn run_on_os(
+    program: &Arc<Program>,
+    effort: Effort,
+    possible: &BTreeSet<Outcome>,
+) -> Result<BTreeSet<Outcome>, String> {
+    let outside = run::outside(program, effort.outside_runs).map(|outcome| ("OS threads", outcome));
+    let real = (0..effort.real_world_runs).map(|seed| ("a real world", run::in_a_real_world(program, seed)));
+    let mut on_os = BTreeSet::new();
+    for (world, outcome) in outside.chain(real) {
+        let outcome = outcome.map_err(|failure| format!("{world} failed: {failure}"))?;
+        if !possible.contains(&outcome) {
+            return Err(format!("{world} did what the model rules out:\n{}", program.told(Some(&outcome))));
+        }
+        on_os.insert(outcome);
+    }
+    Ok(on_os)
 }
 
 /// The program that is left if everything goes without which `program` still

@@ -44,6 +44,10 @@
 //!   wakes anybody. The model allows what either does.
 //! - Programs that may wait for ever run in simulations only.
 //!
+//! `differences.rs` has a program for the first two, and for one thing that is on
+//! nobody's purpose: parking_lot refuses a condition that goes with two locks,
+//! and labsim's own conditions do not.
+//!
 //! Not compared are read-write locks, barriers, channels of capacity 0 and
 //! selection, parking, the clock, and what a thread does that dies.
 //!
@@ -69,7 +73,7 @@ const PROGRAMS: u64 = 200;
 /// A long run says how far it is whenever so many are done.
 const PROGRAMS_PER_NEWS: u64 = 1000;
 
-/// What each of them gets: about 20 ms of CPU time on the average.
+/// What each of them gets: about 45 ms of CPU time on the average.
 const EFFORT: Effort =
     Effort { states_max: 20_000, seeds_min: 60, seeds: 300, seeds_more: 10_000, outside_runs: 60, real_world_runs: 15 };
 
