@@ -30,7 +30,7 @@ const SIMULATED_TIMEOUTS_US: [u64; 8] = [0, 1, 2, 4, 8, 16, 40, 10_000];
 const REAL_TIMEOUTS_US: [u64; 4] = [0, 20, 100, 400];
 
 /// No run on OS threads takes so long, on any machine, unless it is stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `program` under a seed.
 ///
