@@ -122,6 +122,7 @@ impl Condvar {
         mut condition: impl FnMut(&mut T) -> bool,
         place: &'static Location<'static>,
     ) {
+        core.point(place);
         let mut since = core.now();
         let mut was_notified = true;
         while condition(guard) {
@@ -205,6 +206,7 @@ impl Condvar {
             if core.is_muted(place) {
                 return false;
             }
+            core.point(place);
             self.home.in_simulation(core, place);
             let woken = self.waiters.wake_one(core);
             core.point(place);
@@ -225,6 +227,7 @@ impl Condvar {
             if core.is_muted(place) {
                 return 0;
             }
+            core.point(place);
             self.home.in_simulation(core, place);
             let woken = self.waiters.wake_all(core);
             core.point(place);
@@ -274,6 +277,9 @@ impl Condvar {
             if core.is_muted(place) && timeout.is_some() {
                 return Woken::TimeOut; // A destructor of the dead waits for nobody.
             }
+            // Whoever changes what is waited for without the lock, and notifies,
+            // may do so just now, and wake nobody.
+            core.point(place);
             // Between here and `wait` nobody else runs: a notification that
             // comes after the lock has opened finds us in the list.
             let chosen = Chosen { list: &self.waiters, core, waiter: self.waiters.add(core) };

@@ -26,24 +26,12 @@ type Hidden = (&'static str, &'static [Op], &'static [Op], [Ret; 2]);
 
 /// Between these, a simulated thread is not preempted: no point lies there. Main
 /// would notice, and does so on OS threads.
-const BETWEEN_POINTS: [Hidden; 6] = [
+const BETWEEN_POINTS: [Hidden; 4] = [
     (
         "an atomic operation and an unlock",
         &[Op::Load(0), Op::TryLock(0)],
         &[Op::Lock(0), Op::Store(0), Op::Unlock(0)],
         [Ret::Value(22), Ret::Is(false)],
-    ),
-    (
-        "an atomic operation and the opening of a lock by a wait",
-        &[Op::Load(0), Op::TryLock(0)],
-        &[Op::Lock(0), Op::Store(0), Op::WaitFor],
-        [Ret::Value(22), Ret::Is(false)],
-    ),
-    (
-        "an atomic operation and a notification",
-        &[Op::Load(0), Op::Lock(0), Op::WaitFor, Op::Unlock(0)],
-        &[Op::Store(0), Op::NotifyOne],
-        [Ret::Value(21), Ret::Is(false)],
     ),
     (
         "an atomic operation and the end of a channel",
@@ -84,14 +72,13 @@ fn what_lies_between_two_points_is_not_simulated() {
     }
 }
 
-/// The most common of these: a thread looks at a flag under the lock, and waits;
-/// another one sets the flag without the lock, and notifies. On OS threads the
-/// notification may come between the look and the wait, where it is lost. There
-/// is no point there, nor between the flag and the notification, so no seed
-/// finds the mistake. If the flag is a field of what the lock guards, there is
-/// no mistake to find.
+/// No difference any more, and worth a test of its own: a thread looks at a flag
+/// under the lock, and waits; another one sets the flag without the lock, and
+/// notifies. The notification may come between the look and the wait, where it is
+/// lost. If the flag is a field of what the lock guards, there is no mistake to
+/// find.
 #[test]
-fn no_seed_misses_a_wake_up_by_a_flag_that_is_set_without_the_lock() {
+fn some_seeds_miss_a_wake_up_by_a_flag_that_is_set_without_the_lock() {
     let setter = vec![Op::Store(0), Op::NotifyAll];
     let waiter = vec![Op::Lock(0), Op::Load(0), Op::Wait];
     let program = Arc::new(Program::new(&[setter, waiter], [None, None]));
@@ -101,9 +88,9 @@ fn no_seed_misses_a_wake_up_by_a_flag_that_is_set_without_the_lock() {
     };
     let explored = |grain| explore(&program, grain, 1000).expect("a small program");
     assert!(explored(Grain::Operations).iter().any(is_missed), "there is no mistake");
-    assert!(!explored(Grain::Points).iter().any(is_missed), "the model sees a point");
+    assert!(explored(Grain::Points).iter().any(is_missed), "the model sees no point");
     let simulated = (0..SEEDS).map(|seed| run::in_simulation(&program, seed).unwrap());
-    assert_eq!(simulated.filter(is_missed).count(), 0, "there is a point now: this difference is gone");
+    assert!(simulated.filter(is_missed).count() > 0, "no seed of {SEEDS} finds it");
 }
 
 /// parking_lot refuses a condition that goes with two locks at once. Neither the

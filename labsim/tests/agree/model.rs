@@ -357,18 +357,7 @@ fn notify(state: &State, thread: usize, op: Op) -> Vec<State> {
 
 /// True if the simulation has a point before the operation takes effect.
 fn starts_with_a_point(op: Op) -> bool {
-    !matches!(
-        op,
-        Op::Unlock(_)
-            | Op::Add(_)
-            | Op::Wait
-            | Op::WaitFor
-            | Op::Await(_)
-            | Op::NotifyOne
-            | Op::NotifyAll
-            | Op::DropSender(_)
-            | Op::DropReceiver(_)
-    )
+    !matches!(op, Op::Unlock(_) | Op::Add(_) | Op::DropSender(_) | Op::DropReceiver(_))
 }
 
 /// True if the simulation has a point after the operation took effect.
