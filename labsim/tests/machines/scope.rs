@@ -211,6 +211,7 @@ fn take_children_first(stands: fn()) {
         let _held = theirs.lock();
         thread::scope(|scope| {
             (0..2).for_each(|_| _ = scope.spawn("child", || frame.use_while(&began, thread::park)));
+            stands();
         });
     });
     (0..2).for_each(|_| begins.recv().unwrap());
