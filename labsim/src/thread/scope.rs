@@ -66,6 +66,7 @@ where
         home: Home::new(),
         mode: context::mode(),
         life: context::life(),
+        opened_while_dying: context::is_dying(),
         children: Mutex::new(Vec::new()),
         data: Arc::new(Data::default()),
         scope: PhantomData,
@@ -105,6 +106,8 @@ pub struct Scope<'scope, 'env: 'scope> {
     mode: Mode,
     /// That of the thread that opened the scope: its threads live no longer.
     life: Option<Life>,
+    /// By a destructor of a dead thread: nothing starts in here.
+    opened_while_dying: bool,
     /// Simulated threads of the scope, oldest first; those that have ended go
     /// when the list would grow.
     children: Mutex<Vec<ThreadKey>>,
@@ -193,11 +196,17 @@ impl<'scope> Scope<'scope, '_> {
     }
 
     fn wait_simulated(&self, place: Place) -> Result<()> {
+        if sim::with(sim::Core::is_dying) {
+            if self.opened_while_dying {
+                return Ok(());
+            }
+            // The body was thrown out of, or has caught that.
+            self.unwind_children(place);
+            return Err(Box::new(Dying));
+        }
         let waited = catch_unwind(AssertUnwindSafe(|| {
             sim::with(|core| {
-                if !core.is_dying() {
-                    core.point(place);
-                }
+                core.point(place);
                 // Threads of the scope may spawn more while we wait.
                 while let Some(child) = self.last_child() {
                     core.join(child, place);
@@ -206,12 +215,16 @@ impl<'scope> Scope<'scope, '_> {
             });
         }));
         if waited.is_err() {
-            // We are dead, and so are they. Mostly they are gone already: they
-            // are younger than we.
-            let children = self.children.lock().clone();
-            sim::with(|core| core.unwind_children(&children, place));
+            self.unwind_children(place);
         }
         waited
+    }
+
+    /// We are dead, and so are they. Mostly they are gone already, since they
+    /// are younger than we.
+    fn unwind_children(&self, place: Place) {
+        let children = self.children.lock().clone();
+        sim::with(|core| core.unwind_children(&children, place));
     }
 
     fn last_child(&self) -> Option<ThreadKey> {

@@ -196,28 +196,33 @@ fn children_go_first_when_the_run_ends() {
 /// unwound out of turn, and its children before it.
 #[test]
 fn a_parent_that_is_unwound_out_of_turn_takes_its_children_first() {
-    run_seeds(|| {
-        let node = Node::new("doomed");
-        let number = Arc::new(Mutex::new(7));
-        let theirs = Arc::clone(&number);
-        let (began, begins) = unbounded();
-        node.spawn("parent", move || {
-            let frame = Frame::default();
-            let _held = theirs.lock();
-            thread::scope(|scope| {
-                (0..2).for_each(|_| _ = scope.spawn("child", || frame.use_while(&began, thread::park)));
-            });
+    run_seeds(|| take_children_first(|| ()));
+    run_seeds(|| take_children_first(thread::park));
+}
+
+/// The parent stands at `stands`, in its scope, with a lock in hand.
+fn take_children_first(stands: fn()) {
+    let node = Node::new("doomed");
+    let number = Arc::new(Mutex::new(7));
+    let theirs = Arc::clone(&number);
+    let (began, begins) = unbounded();
+    node.spawn("parent", move || {
+        let frame = Frame::default();
+        let _held = theirs.lock();
+        thread::scope(|scope| {
+            (0..2).for_each(|_| _ = scope.spawn("child", || frame.use_while(&began, thread::park)));
+            stands();
         });
-        (0..2).for_each(|_| begins.recv().unwrap());
-        let theirs = Arc::clone(&number);
-        node.spawn("youngest", move || {
-            let _last = OnDrop(|| *theirs.lock() += 1);
-            thread::park();
-        });
-        thread::sleep(MS);
-        node.crash();
-        assert_eq!(*number.lock(), 8);
     });
+    (0..2).for_each(|_| begins.recv().unwrap());
+    let theirs = Arc::clone(&number);
+    node.spawn("youngest", move || {
+        let _last = OnDrop(|| *theirs.lock() += 1);
+        thread::park();
+    });
+    thread::sleep(MS);
+    node.crash();
+    assert_eq!(*number.lock(), 8);
 }
 
 /// As above, but the one who needs the lock is the child itself: neither can go
