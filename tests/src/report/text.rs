@@ -84,7 +84,7 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
     if let Some(died) = result.died {
         let before = match died.runs_before {
             0 => String::new(),
-            count => format!(", which had made {count} runs before; maybe they left something behind"),
+            count => format!(", whose run {} it was; an earlier one may have left something behind", count + 1),
         };
         lines.push(format!("  its notes ended with its process{before}"));
     } else if result.notes.is_empty() {
