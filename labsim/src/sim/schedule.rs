@@ -312,15 +312,16 @@ impl Core {
                 self.fail_limit();
                 return None;
             }
-            self.fire_due_timers();
+            if self.now.get() >= self.next_due.get() {
+                self.fire_due_timers();
+            }
             let mut schedule = self.schedule.borrow_mut();
             let count = schedule.ready.len();
             if count > 0 {
                 let at = if count == 1 { 0 } else { schedule.pick(count) };
                 let slot = schedule.ready.swap_remove(at);
-                let place = schedule.slots[slot as usize].place;
                 drop(schedule);
-                return if self.see_busy(slot, place) { None } else { Some(slot) };
+                return if self.seems_busy() && self.see_busy(slot, None) { None } else { Some(slot) };
             }
             // A timer whose wait was over before it came due is nothing to wait
             // for: a deadlock is one now, and not when a time-out would have been.
@@ -387,7 +388,9 @@ impl Core {
                 self.unwind_the_dead();
                 return true;
             }
-            self.schedule.borrow_mut().slots[slot as usize].fiber = Some(fiber);
+            if let empty @ None = &mut self.schedule.borrow_mut().slots[slot as usize].fiber {
+                *empty = Some(fiber); // Spares the look at what would be dropped.
+            }
             // Crashes are carried out here, at the root, whose stack is not the
             // one that has to go. Whoever asked goes on at once: a crash is not
             // a reason to be preempted.
@@ -523,7 +526,7 @@ impl Core {
             self.fail_limit();
             self.stop_here(place);
         }
-        if self.see_busy(self.current.get(), place) {
+        if self.seems_busy() && self.see_busy(self.current.get(), Some(place)) {
             self.stop_here(place);
         }
         if self.stopping.get() {
