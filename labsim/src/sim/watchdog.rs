@@ -508,12 +508,11 @@ impl Core {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_thread_that_works_is_told_from_one_that_sleeps() {
         let (id_tx, id_rx) = mpsc::channel();
         let (go_tx, go_rx) = mpsc::channel::<()>();
