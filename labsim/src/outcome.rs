@@ -164,6 +164,26 @@ pub struct Outcome<T> {
     pub trace: Trace,
 }
 
+impl<T> Outcome<T> {
+    /// The same with another value.
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        Outcome {
+            result: self.result.map(f),
+            seed: self.seed,
+            elapsed: self.elapsed,
+            steps: self.steps,
+            timer_events: self.timer_events,
+            threads: self.threads,
+            hash: self.hash,
+            cpu: self.cpu,
+            abandoned: self.abandoned,
+            fatal: self.fatal,
+            notes: self.notes,
+            trace: self.trace,
+        }
+    }
+}
+
 /// What each step of a run did, for comparing two runs of one seed.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Trace {

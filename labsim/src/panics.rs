@@ -47,7 +47,9 @@ fn is_nested() -> bool {
 /// A thread goes on: whatever panic there was has been caught.
 #[inline]
 pub(crate) fn forget_nesting() {
-    NESTED.set(false);
+    if cfg!(not(unix)) {
+        NESTED.set(false);
+    }
 }
 
 thread_local! {

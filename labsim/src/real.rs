@@ -29,7 +29,7 @@ use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, Failure, FailureKind, Outcome, Trace};
 use crate::panics;
 use crate::sim::Dying;
-use crate::thread::{Inner, Slot};
+use crate::thread::Slot;
 use crate::world::World;
 
 /// How long a real run waits at its end for threads that do not notice it.
@@ -309,34 +309,19 @@ fn gate_of(life: Life) -> Arc<Gate> {
 }
 
 /// Starts an OS thread in `life`.
-pub(crate) fn spawn<T: Send + 'static>(
-    life: Option<Life>,
-    delay: Duration,
-    name: Cow<'static, str>,
-    slot: Slot<T>,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> Inner<T> {
+///
+/// `body` begins with [`begin`] and does not unwind.
+pub(crate) fn spawn(life: Option<Life>, name: Cow<'static, str>, body: Box<dyn FnOnce() + Send>) -> Ended {
     let me = CURRENT.with_borrow(Clone::clone).expect("the caller runs in a real world");
     let (ended_tx, ended_rx) = crossbeam_channel::bounded::<()>(0);
     let (cord, gate) = (me.shared.cord_of(life), life.map(|life| me.shared.gate_of(life)));
     let thread = RealThread { cord, gate, life, parker: Parker::default(), ..me };
     let shared = Arc::clone(&thread.shared);
     shared.threads.fetch_add(1, Ordering::SeqCst);
-    let store = Arc::clone(&slot);
     let started = std::thread::Builder::new().name(name.into_owned()).spawn(move || {
         let shared = Arc::clone(&thread.shared);
         enter(thread);
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            if !delay.is_zero() {
-                sleep(delay);
-            }
-            check();
-            body()
-        }));
-        if let Err(payload) = &ended {
-            report_silent_panic(payload.as_ref());
-        }
-        *store.lock() = Some(ended);
+        body();
         leave();
         drop(ended_tx); // Joiners wait for this end of the channel to go.
         shared.threads.fetch_sub(1, Ordering::SeqCst);
@@ -347,7 +332,15 @@ pub(crate) fn spawn<T: Send + 'static>(
         fail(Failure::here(FailureKind::Limit, message));
         check();
     }
-    Inner::Real(Ended { gone: ended_rx }, slot)
+    Ended { gone: ended_rx }
+}
+
+/// The beginning of a thread's body, on the thread.
+pub(crate) fn begin(delay: Duration) {
+    if !delay.is_zero() {
+        sleep(delay);
+    }
+    check();
 }
 
 /// Fails the run for a panic that the hook has not seen: one thrown by
@@ -394,11 +387,32 @@ fn leave() {
 /// If the caller is itself in a world.
 pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     assert!(context::mode() == Mode::Outside, "a real world was started inside another world");
+    // What depends on the body's type is kept small: it is compiled for each body.
+    let slot: Slot<T> = Arc::new(Mutex::new(None));
+    let store = Arc::clone(&slot);
+    let body = Box::new(move || {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            begin(Duration::ZERO);
+            body()
+        }));
+        if let Err(payload) = &ended {
+            report_silent_panic(payload.as_ref());
+        }
+        *store.lock() = Some(ended);
+    });
+    let outcome = run(config, body);
+    let value = slot.lock().take();
+    outcome.map(|()| match value {
+        Some(Ok(value)) => value,
+        _ => unreachable!("the first thread ends with a value, or the run fails"),
+    })
+}
+
+fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
     panics::install_hook();
     let begun = ProcessTime::now();
     let world = Arc::new(World::new(config.seed));
     let shared = Arc::new(Shared::new());
-    let slot: Slot<T> = Arc::new(Mutex::new(None));
     let cord = shared.cord_of(None);
     let outer = RealThread {
         world: Arc::clone(&world),
@@ -411,10 +425,9 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     // The caller enters the world for a moment, so that the first thread is
     // spawned like any other.
     enter(outer);
-    let main = spawn(None, Duration::ZERO, Cow::Borrowed("main"), Arc::clone(&slot), body);
+    let ended = spawn(None, Cow::Borrowed("main"), body);
     leave();
 
-    let Inner::Real(ended, _) = main else { unreachable!("spawned on an OS thread") };
     // A limit past the end of the machine's clock is none.
     let overdue = match Instant::now().checked_add(config.time_limit) {
         Some(deadline) => ended.gone.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout),
@@ -435,11 +448,9 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         std::thread::sleep(Duration::from_millis(1));
     }
 
-    let value = slot.lock().take();
-    let result = match (world.take_failure().map(Failure::resolved), value) {
-        (Some(failure), _) => Err(failure),
-        (None, Some(Ok(value))) => Ok(value),
-        (None, _) => unreachable!("the first thread ends with a value, or the run fails"),
+    let result = match world.take_failure() {
+        Some(failure) => Err(failure.resolved()),
+        None => Ok(()),
     };
     let notes = world.notes.lock().take();
     Outcome {

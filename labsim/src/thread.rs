@@ -72,14 +72,9 @@ pub(crate) fn spawn_in<T: Send + 'static>(
     };
     match context::mode() {
         Mode::Simulated => sim::with(|core| {
-            core.point(place);
-            // The dead start nothing, and nothing starts on the dead: others have
-            // run since the life was looked up.
-            let is_over = life.is_some_and(|life| !core.with_world(|world| world.is_current(life)));
-            if core.is_muted(place) || is_over {
+            let Some(delay_nanos) = prepare_simulated(core, life, delay, place) else {
                 return JoinHandle { inner: Inner::Never(result) };
-            }
-            let delay = delay + start_delay(life);
+            };
             let store = Arc::clone(&result);
             let body = move || {
                 let ended = catch_unwind(AssertUnwindSafe(body));
@@ -88,7 +83,6 @@ pub(crate) fn spawn_in<T: Send + 'static>(
                 }
                 *store.lock() = Some(ended);
             };
-            let delay_nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
             match core.spawn(NewThread { name, life, delay_nanos, place }, body) {
                 Some(key) => JoinHandle { inner: Inner::Simulated(key, result) },
                 None => {
@@ -100,9 +94,21 @@ pub(crate) fn spawn_in<T: Send + 'static>(
         Mode::Real => {
             real::check();
             let delay = delay + start_delay(life);
-            JoinHandle { inner: real::spawn(life, delay, name, result, body) }
+            let store = Arc::clone(&result);
+            let body = Box::new(move || {
+                let ended = catch_unwind(AssertUnwindSafe(|| {
+                    real::begin(delay);
+                    body()
+                }));
+                if let Err(payload) = &ended {
+                    real::report_silent_panic(payload.as_ref());
+                }
+                *store.lock() = Some(ended);
+            });
+            JoinHandle { inner: Inner::Real(real::spawn(life, name, body), result) }
         }
         Mode::Outside => {
+            let body: Box<dyn FnOnce() -> T + Send> = Box::new(body);
             let handle = std::thread::Builder::new()
                 .name(name.into_owned())
                 .spawn(body)
@@ -119,6 +125,25 @@ fn report_silent_panic(payload: &(dyn Any + Send), place: &'static Location<'sta
         Mode::Real => real::report_silent_panic(payload),
         Mode::Outside => {}
     }
+}
+
+/// Takes the step of a spawn, and returns in how many nanoseconds the thread may
+/// begin; never, if its life is over or the caller's.
+fn prepare_simulated(
+    core: &sim::Core,
+    life: Option<Life>,
+    delay: Duration,
+    place: &'static Location<'static>,
+) -> Option<u64> {
+    core.point(place);
+    // The dead start nothing, and nothing starts on the dead: others have run
+    // since the life was looked up.
+    let is_over = life.is_some_and(|life| !core.with_world(|world| world.is_current(life)));
+    if core.is_muted(place) || is_over {
+        return None;
+    }
+    let delay = delay + start_delay(life);
+    Some(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn start_delay(life: Option<Life>) -> Duration {

@@ -46,21 +46,28 @@ impl Core {
     #[inline]
     pub(super) fn was_idle(&self) {
         self.busy_from.set(self.steps.get());
+        self.suspect_after.set(self.steps.get().saturating_add(self.busy_limit.get()));
         if self.busy_sightings.replace(0) > 0 {
             self.busy.seen.borrow_mut().clear();
         }
     }
 
-    /// Sees a thread at a place, if there is reason to. Returns true if that
-    /// settles it: the run has failed.
+    /// There is reason to look where threads are.
     #[inline]
-    pub(super) fn see_busy(&self, slot: u32, place: Place) -> bool {
-        self.steps.get() - self.busy_from.get() > self.busy_limit.get() && self.count_sighting(slot, place)
+    pub(super) fn seems_busy(&self) -> bool {
+        self.steps.get() > self.suspect_after.get()
     }
 
+    /// Sees a thread at a place, or where it was when it was last switched away
+    /// from. Returns true if that settles it: the run has failed.
     #[cold]
-    fn count_sighting(&self, slot: u32, place: Place) -> bool {
-        let serial = self.schedule.borrow().slots[slot as usize].serial;
+    pub(super) fn see_busy(&self, slot: u32, place: Option<Place>) -> bool {
+        let (serial, last_place) = {
+            let schedule = self.schedule.borrow();
+            let thread = &schedule.slots[slot as usize];
+            (thread.serial, thread.place)
+        };
+        let place = place.unwrap_or(last_place);
         let line = (serial, slot, place.file(), place.line());
         self.busy.seen.borrow_mut().entry(line).or_insert((0, place)).0 += 1;
         self.busy_sightings.set(self.busy_sightings.get() + 1);

@@ -79,6 +79,8 @@ pub(crate) struct Core {
     /// Tells simulations of one process apart, so that an object of one that
     /// turns up in another is noticed. Plays no part in what a run does.
     pub(super) id: Cell<u32>,
+    /// This run, as the watchdog sees it.
+    pub(super) pulse: Cell<Option<&'static Pulse>>,
     // What every step touches.
     pub(super) now: Cell<u64>,
     pub(super) steps: Cell<u64>,
@@ -122,6 +124,8 @@ pub(crate) struct Core {
     // Watching for loops and waits without end.
     /// Steps when the world was last idle.
     pub(super) busy_from: Cell<u64>,
+    /// Steps after which it seems busy, unless it was idle before.
+    pub(super) suspect_after: Cell<u64>,
     pub(super) busy_sightings: Cell<u32>,
     pub(super) busy: Busy,
     /// When all waits will be looked at.
@@ -144,6 +148,7 @@ impl Core {
     pub(super) const fn new() -> Self {
         Self {
             id: Cell::new(0),
+            pulse: Cell::new(None),
             now: Cell::new(0),
             steps: Cell::new(0),
             countdown: Cell::new(1),
@@ -170,6 +175,7 @@ impl Core {
             tracing: Cell::new(false),
             with_stacks: Cell::new(false),
             busy_from: Cell::new(0),
+            suspect_after: Cell::new(u64::MAX),
             busy_sightings: Cell::new(0),
             busy: Busy::new(),
             next_look: Cell::new(0),
@@ -190,7 +196,7 @@ impl Core {
         self.id.set(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let world = Arc::new(World::new(config.seed));
         *self.world.borrow_mut() = Some(Arc::clone(&world));
-        self.set_pulse(Some(Pulse::begin(config, world, ended)));
+        self.pulse.set(Some(Pulse::begin(config, world, ended)));
         let mut draws = Stream::new(config.seed, "scene", 0, 0);
         // Both are drawn in any case, so that fixing one does not move the other.
         let drawn = Preemption::ALL[draws.pick(Preemption::ALL.len())];
@@ -201,6 +207,7 @@ impl Core {
         self.stuck_after.set(nanos(config.stuck_after));
         self.wait_limit.set(config.wait_limit.map_or(u64::MAX, nanos));
         self.busy_limit.set(config.busy_limit);
+        self.suspect_after.set(config.busy_limit);
         self.with_stacks.set(config.stacks);
         self.step_limit.set(config.step_limit);
         self.channel_limit.set(config.channel_limit);
@@ -214,9 +221,7 @@ impl Core {
     pub(super) fn forget(&self) {
         *self.schedule.borrow_mut() = Schedule::EMPTY;
         *self.world.borrow_mut() = None;
-        let pulse = self.pulse();
-        self.set_pulse(None);
-        if let Some(pulse) = pulse {
+        if let Some(pulse) = self.pulse.take() {
             pulse.end();
         }
     }

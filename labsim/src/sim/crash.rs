@@ -359,7 +359,7 @@ impl Core {
 
     /// Reports that the scheduler itself could not go on.
     pub(super) fn send_failure(&self, message: &str) {
-        if self.pulse().is_some() {
+        if self.pulse.get().is_some() {
             let at = Duration::from_nanos(self.now.get());
             let message = format!("the simulator could not go on: {message}");
             self.with_world(|world| world.fail(Failure::new(FailureKind::Panic, message, at, "scheduler")));
@@ -369,7 +369,7 @@ impl Core {
 
     /// Reports how the run ended to whoever waits for it.
     pub(super) fn send_outcome(&self, abandoned: bool, fatal: bool) {
-        let Some(ended) = self.pulse().and_then(|pulse| pulse.tell(abandoned)) else { return };
+        let Some(ended) = self.pulse.get().and_then(|pulse| pulse.tell(abandoned)) else { return };
         let (failure, notes) = self.with_world(|world| (world.take_failure(), world.notes.lock().take()));
         let cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
         let threads = self.schedule.try_borrow().map_or(0, |schedule| schedule.threads_started());

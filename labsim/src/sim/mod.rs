@@ -136,23 +136,29 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     );
     assert!(config.thread_limit > 0, "a thread limit of 0 leaves no room for the first thread");
     assert!(config.preemption != Some(Preemption::OneIn(0)), "OneIn(0) is no rate; Never is one");
+    // What depends on the body's type is kept small: it is compiled for each body.
+    let place = Location::caller();
+    let value = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&value);
+    let body = Box::new(move || match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => *slot.lock() = Some(result),
+        Err(payload) => with(|core| core.report_silent_panic(payload.as_ref(), place)),
+    });
+    let outcome = run(config, body);
+    let value = value.lock().take();
+    outcome.map(|()| value.expect("a body that does not return was reported"))
+}
+
+fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
     panics::install_hook();
     signals::install();
     let seed = config.seed;
-    let place = Location::caller();
-    let value = Arc::new(Mutex::new(None));
     let (ended_tx, ended_rx) = mpsc::channel();
-
-    let slot = Arc::clone(&value);
     let runner = std::thread::Builder::new()
         .name(format!("seed {seed}"))
         .spawn(move || {
             let begun = ThreadTime::now();
             let _stack = signals::AlternateStack::install();
-            let body = move || match catch_unwind(AssertUnwindSafe(body)) {
-                Ok(result) => *slot.lock() = Some(result),
-                Err(payload) => with(|core| core.report_silent_panic(payload.as_ref(), place)),
-            };
             let ran = catch_unwind(AssertUnwindSafe(|| with(|core| core.run(config, begun, ended_tx, body))));
             context::set_mode(Mode::Outside);
             if let Err(payload) = ran {
@@ -169,17 +175,15 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     if !ended.abandoned {
         let _ = runner.join();
     }
-    let value = value.lock().take();
     let as_text = |(thread, addresses): (String, Vec<usize>)| ThreadStack {
         thread,
         stack: Stack::from_addresses(&addresses).render(),
     };
     let stacks = ended.stacks.into_iter().map(as_text).collect();
     Outcome {
-        result: match (ended.failure, value) {
-            (None, Some(value)) => Ok(value),
-            (Some(failure), _) => Err(Failure { stacks, ..failure.resolved() }),
-            (None, None) => unreachable!("a body that does not return was reported"),
+        result: match ended.failure {
+            None => Ok(()),
+            Some(failure) => Err(Failure { stacks, ..failure.resolved() }),
         },
         seed,
         elapsed: std::time::Duration::from_nanos(ended.nanos),

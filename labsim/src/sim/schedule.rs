@@ -16,6 +16,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use corosensei::stack::DefaultStack;
 use cpu_time::ThreadTime;
 
 use super::Ended;
@@ -261,15 +262,24 @@ impl Schedule {
     }
 }
 
+fn throw_if_dying() {
+    super::with(|core| {
+        if core.dying.get() {
+            core.throw()
+        }
+    });
+}
+
+/// Drops what a thread has thrown, and what that throws.
+fn discard(thrown: std::thread::Result<()>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
+        std::mem::forget(again);
+    }
+}
+
 impl Core {
     /// Runs the whole simulation, and reports how it ended.
-    pub(super) fn run(
-        &self,
-        config: Config,
-        begun: ThreadTime,
-        ended: mpsc::Sender<Ended>,
-        body: impl FnOnce() + 'static,
-    ) {
+    pub(super) fn run(&self, config: Config, begun: ThreadTime, ended: mpsc::Sender<Ended>, body: Box<dyn FnOnce()>) {
         self.begun.set(Some(begun));
         self.begin(&config, ended);
         context::set_mode(Mode::Simulated);
@@ -312,15 +322,16 @@ impl Core {
                 self.fail_limit();
                 return None;
             }
-            self.fire_due_timers();
+            if self.now.get() >= self.next_due.get() {
+                self.fire_due_timers();
+            }
             let mut schedule = self.schedule.borrow_mut();
             let count = schedule.ready.len();
             if count > 0 {
                 let at = if count == 1 { 0 } else { schedule.pick(count) };
                 let slot = schedule.ready.swap_remove(at);
-                let place = schedule.slots[slot as usize].place;
                 drop(schedule);
-                return if self.see_busy(slot, place) { None } else { Some(slot) };
+                return if self.seems_busy() && self.see_busy(slot, None) { None } else { Some(slot) };
             }
             // A timer whose wait was over before it came due is nothing to wait
             // for: a deadlock is one now, and not when a time-out would have been.
@@ -387,7 +398,9 @@ impl Core {
                 self.unwind_the_dead();
                 return true;
             }
-            self.schedule.borrow_mut().slots[slot as usize].fiber = Some(fiber);
+            if let empty @ None = &mut self.schedule.borrow_mut().slots[slot as usize].fiber {
+                *empty = Some(fiber); // Spares the look at what would be dropped.
+            }
             // Crashes are carried out here, at the root, whose stack is not the
             // one that has to go. Whoever asked goes on at once: a crash is not
             // a reason to be preempted.
@@ -432,42 +445,43 @@ impl Core {
 
     /// Makes a thread. `None` if there are too many, which fails the run.
     pub(crate) fn spawn(&self, new: NewThread, body: impl FnOnce() + 'static) -> Option<ThreadKey> {
+        let stack = self.stack_for_a_thread(new.place)?;
+        // A student's panic has been reported by the hook. What arrives here has
+        // done its work: it emptied the stack. It may itself own something whose
+        // destructor throws.
+        let fiber = Fiber::new(stack, move || {
+            discard(catch_unwind(AssertUnwindSafe(move || {
+                // Killed before its first step: what it owns is dropped as on any
+                // other dying thread, while this stack unwinds.
+                throw_if_dying();
+                body();
+            })));
+        });
+        Some(self.add_thread(new, fiber))
+    }
+
+    /// Takes a stack. `None` if there are too many threads, which fails the run.
+    fn stack_for_a_thread(&self, place: Place) -> Option<DefaultStack> {
         let mut schedule = self.schedule.borrow_mut();
         let alive = schedule.slots.len() - schedule.free.len();
         if alive >= schedule.thread_limit {
             let limit = schedule.thread_limit;
             drop(schedule); // Failing reads names.
             let message = format!("more than {limit} threads at once; does something spawn without end?");
-            self.fail(FailureKind::Limit, message, Some(new.place));
+            self.fail(FailureKind::Limit, message, Some(place));
             return None;
         }
-        let stack = match schedule.stacks.take() {
-            Ok(stack) => stack,
-            Err(error) => {
-                drop(schedule);
-                let message = format!("no memory for the stack of one more thread: {error}");
-                self.fail(FailureKind::Limit, message, Some(new.place));
-                return None;
-            }
+        let stack = schedule.stacks.take();
+        drop(schedule);
+        let failed = |error| {
+            let message = format!("no memory for the stack of one more thread: {error}");
+            self.fail(FailureKind::Limit, message, Some(place));
         };
-        let fiber = Fiber::new(stack, move || {
-            // A student's panic has been reported by the hook. What arrives
-            // here has done its work: it emptied the stack. It may itself own
-            // something whose destructor throws.
-            let thrown = catch_unwind(AssertUnwindSafe(move || {
-                // Killed before its first step: what it owns is dropped as on
-                // any other dying thread, while this stack unwinds.
-                super::with(|core| {
-                    if core.dying.get() {
-                        core.throw()
-                    }
-                });
-                body();
-            }));
-            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
-                std::mem::forget(again);
-            }
-        });
+        stack.map_err(failed).ok()
+    }
+
+    fn add_thread(&self, new: NewThread, fiber: Fiber) -> ThreadKey {
+        let mut schedule = self.schedule.borrow_mut();
         let slot = schedule.free.pop().unwrap_or_else(|| {
             // A signal handler may want the table. It asks whether it is borrowed,
             // and must not see the answer and the table in different order.
@@ -490,6 +504,8 @@ impl Core {
         thread.since = now;
         thread.parking_token = false;
         thread.timed_out = false;
+        thread.waits_for_ever = false;
+        thread.woken_for_a_look = false;
         thread.frozen = is_frozen;
         if new.delay_nanos == 0 {
             schedule.make_ready(slot);
@@ -499,7 +515,7 @@ impl Core {
             let due = schedule.set_timer(now.saturating_add(new.delay_nanos), waiter);
             self.next_due.set(due);
         }
-        Some(ThreadKey { simulation: self.id.get(), slot, serial })
+        ThreadKey { simulation: self.id.get(), slot, serial }
     }
 
     /// The end of `point`: it is time for a timer, or for another thread.
@@ -523,7 +539,7 @@ impl Core {
             self.fail_limit();
             self.stop_here(place);
         }
-        if self.see_busy(self.current.get(), place) {
+        if self.seems_busy() && self.see_busy(self.current.get(), Some(place)) {
             self.stop_here(place);
         }
         if self.stopping.get() {

@@ -108,7 +108,7 @@ extern "C" fn on_ask(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context
 /// initialisation, and writes atomics.
 fn note(caught: Caught) {
     super::with(|core| {
-        let Some(pulse) = core.pulse() else { return };
+        let Some(pulse) = core.pulse.get() else { return };
         if !pulse.trap.begin() {
             return;
         }
@@ -122,6 +122,7 @@ fn note(caught: Caught) {
         unsafe {
             backtrace::trace_unsynchronized(|frame| pulse.trap.add(frame.ip() as usize));
         }
+        core.publish_position();
         core.name_current(|name, node| pulse.trap.set_thread(name, node));
         pulse.trap.finish(caught);
     });

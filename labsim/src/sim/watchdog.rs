@@ -16,7 +16,6 @@
 //! Boundary: reads what runs publish, and `/proc` on Linux. No verdict on a run
 //! that still takes steps depends on the machine's clock, memory excepted.
 
-use std::cell::Cell;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -47,8 +46,9 @@ const GROWING_WITHOUT_STEPS: Duration = Duration::from_secs(1);
 /// Kept for the next run when this one is over, because a signal handler may
 /// look at it at any time. That of an abandoned run is never used again.
 pub(super) struct Pulse {
-    // Published by the run at each switch.
+    /// Published by the run at each switch.
     steps: AtomicU64,
+    // Published by its signal handlers, which know it exactly.
     nanos: AtomicU64,
     hash: AtomicU64,
     /// The outcome has been sent; the run must not go on.
@@ -148,14 +148,6 @@ impl Pulse {
         }
     }
 
-    /// Publishes how far the run has come. Called at each switch.
-    #[inline]
-    pub(super) fn beat(&self, steps: u64, nanos: u64, hash: u64) {
-        self.steps.store(steps, Ordering::Relaxed);
-        self.nanos.store(nanos, Ordering::Relaxed);
-        self.hash.store(hash, Ordering::Relaxed);
-    }
-
     /// The right to tell the outcome, for whoever comes first. If the OS thread is
     /// to be abandoned, the run is over from now on.
     pub(super) fn tell(&self, abandoned: bool) -> Option<mpsc::Sender<Ended>> {
@@ -168,8 +160,9 @@ impl Pulse {
         self.over.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_out_of_memory(&self) -> bool {
-        self.out_of_memory.load(Ordering::Relaxed)
+    #[inline]
+    fn has_orders(&self) -> bool {
+        self.over.load(Ordering::Relaxed) | self.out_of_memory.load(Ordering::Relaxed)
     }
 
     /// Tells the outcome of a run that cannot tell it itself.
@@ -463,27 +456,21 @@ fn watch() {
     }
 }
 
-thread_local! {
-    /// The calling OS thread's run, where a signal handler can find it.
-    static PULSE: Cell<Option<&'static Pulse>> = const { Cell::new(None) };
-}
-
 impl Core {
-    /// This run, as others see it.
-    #[inline]
-    pub(super) fn pulse(&self) -> Option<&'static Pulse> {
-        PULSE.get()
-    }
-
-    pub(super) fn set_pulse(&self, pulse: Option<&'static Pulse>) {
-        PULSE.set(pulse);
-    }
-
-    /// Publishes how far the run has come.
+    /// Publishes that the run takes steps.
     #[inline]
     pub(super) fn beat(&self) {
-        if let Some(pulse) = self.pulse() {
-            pulse.beat(self.steps.get(), self.now.get(), self.hash.get());
+        if let Some(pulse) = self.pulse.get() {
+            pulse.steps.store(self.steps.get(), Ordering::Relaxed);
+        }
+    }
+
+    /// Publishes where the run is. May be called in a signal handler.
+    pub(super) fn publish_position(&self) {
+        if let Some(pulse) = self.pulse.get() {
+            pulse.steps.store(self.steps.get(), Ordering::Relaxed);
+            pulse.nanos.store(self.now.get(), Ordering::Relaxed);
+            pulse.hash.store(self.hash.get(), Ordering::Relaxed);
         }
     }
 
@@ -492,13 +479,17 @@ impl Core {
     /// whether it has failed now.
     #[inline]
     pub(super) fn obey_watchdog(&self, place: Option<Place>) -> bool {
-        let Some(pulse) = self.pulse() else { return false };
+        self.pulse.get().is_some_and(|pulse| pulse.has_orders() && self.obey(pulse, place))
+    }
+
+    #[cold]
+    fn obey(&self, pulse: &Pulse, place: Option<Place>) -> bool {
         if pulse.is_over() {
             loop {
                 std::thread::park();
             }
         }
-        let is_to_fail = pulse.is_out_of_memory() && !self.stopping.get();
+        let is_to_fail = !self.stopping.get();
         if is_to_fail {
             let grown = memory_in_use().saturating_sub(pulse.memory_before.load(Ordering::Relaxed));
             let message = format!("{}; thread `{}` was running", memory_message(grown), self.current_name());

@@ -376,7 +376,7 @@ fn what_a_dead_life_does_to_its_disk_is_void() {
     run(|| {
         let node = Node::new("server");
         let (told, died) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (tx, rx) = channel::unbounded();
+        let (tx, rx) = std::sync::mpsc::channel(); // No call into labsim, either.
         let theirs = (Arc::clone(&told), Arc::clone(&died));
         let ended = node.spawn("deaf", move || {
             let disk = node.disk();
