@@ -466,6 +466,7 @@ impl Core {
     }
 
     /// Publishes where the run is. May be called in a signal handler.
+    #[cfg_attr(not(unix), expect(dead_code))]
     pub(super) fn publish_position(&self) {
         if let Some(pulse) = self.pulse.get() {
             pulse.steps.store(self.steps.get(), Ordering::Relaxed);
