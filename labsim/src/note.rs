@@ -23,6 +23,17 @@ const TEXT_BYTES_MAX: usize = 500;
 /// Leaves a note under a topic: `note!("vote", "granted to {candidate}")`.
 ///
 /// Takes no virtual time and is no step: a note never changes what a run does.
+///
+/// ```
+/// use labsim::{Config, node::Node, note, simulate};
+/// let outcome = simulate(Config::seed(1), || {
+///     let voter = Node::new("S1").spawn("voter", || note!("vote", "granted to S{}", 2));
+///     voter.join().unwrap();
+/// });
+/// let note = &outcome.notes[0];
+/// assert_eq!((note.node.as_deref(), note.thread.as_str()), (Some("S1"), "voter"));
+/// assert!(note.to_string().ends_with("vote: granted to S2"));
+/// ```
 #[macro_export]
 macro_rules! note {
     ($topic:expr, $($text:tt)+) => {

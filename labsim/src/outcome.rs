@@ -13,6 +13,18 @@ use crate::note::Note;
 use crate::stack::Stack;
 
 /// How a run is set up. Everything not fixed here is drawn from the seed.
+///
+/// ```
+/// use labsim::time::Duration;
+/// use labsim::{Config, FailureKind, Preemption, simulate, thread};
+/// let usual = Config::seed(17);
+/// let strict = Config { wait_limit: Some(Duration::from_secs(10)), ..usual.clone() }
+///     .time_limit(Duration::from_secs(60))
+///     .preemption(Preemption::OneIn(3));
+/// let naps = || (0..100).for_each(|_| thread::sleep(Duration::from_secs(1)));
+/// assert!(simulate(usual, naps).result.is_ok());
+/// assert_eq!(simulate(strict, naps).result.unwrap_err().kind, FailureKind::TimeLimit);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The only entropy of a simulation.
@@ -205,6 +217,19 @@ pub struct TraceStep {
 }
 
 /// The first thing that went wrong in a run, caught where it happened.
+///
+/// `docs/failures.md` of this crate shows a report of each kind.
+///
+/// ```
+/// use labsim::{Config, FailureKind, node::Node, simulate, thread};
+/// let outcome = simulate(Config::seed(1), || {
+///     let _ = Node::new("S1").spawn("voter", || panic!("no such candidate")).join();
+/// });
+/// let failure = outcome.result.unwrap_err();
+/// assert_eq!(failure.kind, FailureKind::Panic);
+/// assert_eq!((failure.thread.as_str(), failure.node.as_deref()), ("voter", Some("S1")));
+/// assert!(failure.place.is_some_and(|place| place.contains(".rs:")));
+/// ```
 pub struct Failure {
     /// What sort of thing it was.
     pub kind: FailureKind,

@@ -369,6 +369,22 @@ fn leave() {
 /// scheduling and clock: no seed reproduces it. The seed still feeds
 /// [`rand`](crate::rand) and what links draw. [`Config::time_limit`] counts
 /// real time; steps, threads and stacks are not limited.
+///
+/// ```
+/// use labsim::{Config, Outcome, channel, run_real, simulate, thread};
+/// let body = || {
+///     let (tx, rx) = channel::unbounded();
+///     thread::spawn("sender", move || tx.send(7).unwrap());
+///     rx.recv().unwrap()
+/// };
+/// let (simulated, real) = (simulate(Config::seed(1), body), run_real(Config::seed(1), body));
+/// assert_eq!((simulated.result.unwrap(), real.result.unwrap()), (7, 7));
+/// assert_eq!(real.hash, 0, "nobody could bring this run back");
+/// ```
+///
+/// # Panics
+///
+/// If the caller is itself in a world.
 pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     assert!(context::mode() == Mode::Outside, "a real world was started inside another world");
     // What depends on the body's type is kept small: it is compiled for each body.

@@ -33,6 +33,18 @@ use crate::context::{self, Mode};
 use crate::real;
 
 /// A moment. In a simulation: virtual time since the run began.
+///
+/// ```
+/// use labsim::time::{Duration, Instant};
+/// use labsim::{Config, simulate, thread};
+/// let outcome = simulate(Config::seed(1), || {
+///     let (begun, nap) = (Instant::now(), Duration::from_secs(3600 / 2));
+///     thread::sleep(nap);
+///     begun.elapsed() - nap
+/// });
+/// // Half an hour, which took no time, and a step or two.
+/// assert!(outcome.result.unwrap() < Duration::from_micros(10));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Instant {
     nanos: u64,

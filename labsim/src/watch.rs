@@ -48,6 +48,22 @@ impl fmt::Debug for WatchTable {
 /// It runs on the publishing thread, at once and to the end: it must not wait,
 /// lock, or publish. It may call [`fail`].
 ///
+/// ```
+/// use labsim::{Config, FailureKind, fail, simulate, sync::Mutex, watch};
+/// let outcome = simulate(Config::seed(1), || {
+///     watch::subscribe(|seen, balance: &i64| {
+///         if *balance < 0 {
+///             fail(format!("the balance is {balance}"), seen.clone());
+///         }
+///     });
+///     let account = Mutex::observed(10, |balance: &i64, watch| watch.publish(|| *balance));
+///     *account.lock() -= 7;
+///     *account.lock() -= 7; // The run ends at this unlock.
+/// });
+/// let failure = outcome.result.unwrap_err();
+/// assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Raised, "the balance is -4"));
+/// ```
+///
 /// # Panics
 ///
 /// Outside of a world.

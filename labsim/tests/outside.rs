@@ -203,7 +203,7 @@ fn growth_between_steps_is_stopped_and_freed() {
         }
     });
     assert!(!outcome.abandoned);
-    let failure = outcome.result.map(|()| ()).unwrap_err();
+    let failure = outcome.result.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Memory, "{failure}");
     assert!(failure.message.contains("MiB of memory"), "{failure}");
 }

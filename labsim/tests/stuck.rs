@@ -168,11 +168,11 @@ fn a_run_may_limit_every_wait() {
     ];
     for (what, wait) in waits {
         let limited = Config { wait_limit: Some(10 * SECOND), ..Config::seed(1) };
-        let failure = failure(beside_heartbeat(limited, move || wait()));
+        let failure = failure(beside_heartbeat(limited, wait));
         assert_eq!(failure.kind, FailureKind::Stuck, "{failure}");
         assert!(failure.message.contains("has waited for 10.") || failure.message.contains("has waited for 11."));
         assert!(failure.message.contains("`culprit` of S1 waits at"), "{what}: {failure}");
-        beside_heartbeat(Config::seed(1), move || wait()).result.unwrap();
+        beside_heartbeat(Config::seed(1), wait).result.unwrap();
     }
 }
 

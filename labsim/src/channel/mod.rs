@@ -5,7 +5,7 @@
 //! chosen by the seed; elsewhere the channel is crossbeam's own.
 //!
 //! [`bounded(0)`](bounded) hands each message over from thread to thread.
-//! [`after`], [`at`], [`tick`] and [`never`] are receivers that nobody sends to.
+//! [`after`], [`at`], [`tick`] and [`never()`] are receivers that nobody sends to.
 //! [`select!`](crate::select) and [`Select`] wait for several ends at once.
 //!
 //! A thread that dies drops its ends of its channels like any other value, so

@@ -329,6 +329,7 @@ impl Core {
     }
 
     /// 64 bits for whoever asks the machine for randomness.
+    #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
     pub(crate) fn draw_entropy(&self) -> u64 {
         let bits = self.with_world(|world| world.entropy.lock().next_u64());
         self.mix(bits);
@@ -338,6 +339,7 @@ impl Core {
     /// The clock, for whoever reads the machine's. It costs the time of a step, so
     /// that a loop that waits for a moment comes to an end, but nobody else runs:
     /// a clock may be read from where no thread can be unwound.
+    #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
     pub(crate) fn read_clock(&self) -> u64 {
         self.take_step();
         self.now.get()
@@ -346,6 +348,7 @@ impl Core {
     /// Hands the name and node of the running thread to `f`, as far as they can
     /// be had. May be called in a signal handler: takes no lock, and allocates
     /// nothing. The table of threads is read only if nobody changes it.
+    #[cfg_attr(not(unix), expect(dead_code))]
     pub(super) fn name_current(&self, f: impl FnOnce(&str, Option<u32>)) {
         if let Ok(schedule) = self.schedule.try_borrow()
             && let Some(slot) = schedule.slots.get(self.current.get() as usize)

@@ -334,6 +334,7 @@ impl Core {
     /// The running thread did something that no simulation can hold. Ends the
     /// run, and does not return.
     #[cold]
+    #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
     pub(crate) fn leave_world(&self, what: &str) {
         self.fail_outside(format!("thread `{}` {what}", self.current_name()));
         self.send_outcome(true, false);
@@ -344,6 +345,7 @@ impl Core {
 
     /// The running thread ends the process. The outcome of the run is told first.
     #[cold]
+    #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
     pub(crate) fn leave_program(&self, status: i32) {
         self.fail_outside(format!("thread `{}` ended the program by process::exit({status})", self.current_name()));
         LEAVING.state.lock().0 = true;

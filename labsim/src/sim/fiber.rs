@@ -44,6 +44,7 @@ const GUARD_BYTES_MAX: usize = 64 * 1024;
 
 /// True if `address` is in the guard page of the fiber that runs on this OS
 /// thread: it has overflowed its stack. May be called in a signal handler.
+#[cfg_attr(not(unix), expect(dead_code))]
 pub(super) fn is_in_guard(address: usize) -> bool {
     let limit = LIMIT.get();
     limit != 0 && (limit..limit + GUARD_BYTES_MAX).contains(&address)

@@ -51,8 +51,10 @@ mod waiters;
 mod watchdog;
 
 pub(crate) use self::core::{Core, Home, Place, Why};
+pub(crate) use self::crash::Dying;
 pub use self::crash::exit;
-pub(crate) use self::crash::{Dying, wait_to_leave};
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) use self::crash::wait_to_leave;
 pub(crate) use self::schedule::{NewThread, ThreadKey};
 pub(crate) use self::stuck::NOT_NOTIFIED_FOR;
 pub(crate) use self::waiters::{WaitList, Waiter};

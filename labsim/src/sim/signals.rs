@@ -138,7 +138,9 @@ fn sleep_for_ever() -> ! {
 /// An OS thread that can be asked where it is.
 #[derive(Debug)]
 pub(super) struct OsThread {
-    thread: libc::pthread_t,
+    /// A `pthread_t`, which is a number on some systems and a pointer on others,
+    /// and here a number, for it is handed to the watchdog's thread.
+    thread: usize,
     /// The kernel's number for it; 0 where there is none.
     pub(super) id: i32,
 }
@@ -147,7 +149,7 @@ impl OsThread {
     /// The calling one.
     pub(super) fn current() -> Self {
         // SAFETY: has no preconditions.
-        let thread = unsafe { libc::pthread_self() };
+        let thread = unsafe { libc::pthread_self() } as usize;
         #[cfg(target_os = "linux")]
         // SAFETY: has no preconditions.
         let id = unsafe { libc::gettid() };
@@ -161,7 +163,7 @@ impl OsThread {
     pub(super) fn ask(&self) {
         // SAFETY: the thread exists, as said above, so its handle is valid. The
         // handler was installed before any simulation began.
-        unsafe { libc::pthread_kill(self.thread, ASK) };
+        unsafe { libc::pthread_kill(self.thread as libc::pthread_t, ASK) };
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Catch {
     pub(super) node: Option<u32>,
 }
 
+// Filled by signal handlers, which are not everywhere.
+#[cfg_attr(not(unix), allow(dead_code))]
 impl Trap {
     pub(super) const fn new() -> Self {
         Self {

@@ -466,6 +466,7 @@ impl Core {
     }
 
     /// Publishes where the run is. May be called in a signal handler.
+    #[cfg_attr(not(unix), expect(dead_code))]
     pub(super) fn publish_position(&self) {
         if let Some(pulse) = self.pulse.get() {
             pulse.steps.store(self.steps.get(), Ordering::Relaxed);
@@ -499,12 +500,11 @@ impl Core {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_thread_that_works_is_told_from_one_that_sleeps() {
         let (id_tx, id_rx) = mpsc::channel();
         let (go_tx, go_rx) = mpsc::channel::<()>();

@@ -4,6 +4,21 @@
 //! consistent: one thread runs at a time, so a weaker `Ordering` is accepted
 //! and makes no difference. Bugs of memory ordering are not found here.
 //!
+//! ```
+//! use labsim::sync::atomic::{AtomicU64, Ordering};
+//! use labsim::{Config, simulate, thread};
+//! let outcome = simulate(Config::seed(1), || {
+//!     let count = AtomicU64::new(0);
+//!     thread::scope(|scope| {
+//!         for name in ["one", "two"] {
+//!             scope.spawn(name, || count.fetch_add(1, Ordering::Relaxed));
+//!         }
+//!     });
+//!     count.load(Ordering::Relaxed)
+//! });
+//! assert_eq!(outcome.result.unwrap(), 2);
+//! ```
+//!
 //! Boundary: single words. For more than one, use a lock.
 
 use std::panic::Location;
