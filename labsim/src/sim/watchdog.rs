@@ -367,7 +367,9 @@ fn describe_stall(thread: &str, stack: &Stack, busy: bool, limit: Duration) -> (
         return (FailureKind::BusyLoop, message);
     }
     // Names of std's own functions; where they change, the general word remains.
-    let known: [(&[&str], &str, &str); 5] = [
+    let known: [(&[&str], &str, &str); 6] = [
+        // Before the lock that std has around it, which may be what it waits for.
+        (&["Stdin"], "standard input", "a constant"),
         (&["Mutex", "lock_contended"], "a std::sync::Mutex", "labsim::sync::Mutex"),
         (&["RwLock", "contended"], "a std::sync::RwLock", "labsim::sync::RwLock"),
         (&["Condvar", "wait"], "a std::sync::Condvar", "labsim::sync::Condvar"),
