@@ -502,6 +502,9 @@ impl Core {
         }
         let is_to_fail = pulse.is_out_of_memory() && !self.stopping.get();
         if is_to_fail {
+            // Between two threads it is the one that has just run, where it stopped.
+            let stopped = || Some(self.schedule.borrow().slots.get(self.current.get() as usize)?.place);
+            let place = place.or_else(stopped);
             let grown = memory_in_use().saturating_sub(pulse.memory_before.load(Ordering::Relaxed));
             let message = format!("{}; thread `{}` was running", memory_message(grown), self.current_name());
             self.fail(FailureKind::Memory, message, place);
