@@ -42,6 +42,11 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// How long a run may take no step when it has grown too large.
 const GROWING_WITHOUT_STEPS: Duration = Duration::from_secs(1);
 
+/// A run that stands still and yet grows, by so much and in so many pages at the
+/// least, goes on growing when it is given up. A page may be a large one.
+const GROWS_BYTES: u64 = 64 << 20;
+const GROWS_PAGE_FAULTS: u64 = 64;
+
 /// One run, as other OS threads see it.
 ///
 /// Kept for the next run when this one is over, because a signal handler may
@@ -82,6 +87,10 @@ struct Seen {
     page_faults: u64,
     /// Of these, since the last look.
     new_page_faults: u64,
+    /// Of these, since it last took a step.
+    still_page_faults: u64,
+    /// Memory the process had in use then.
+    memory: u64,
 }
 
 /// Those of runs that are over.
@@ -227,9 +236,11 @@ impl Pulse {
         seen.page_faults = usage.page_faults;
         let steps = self.steps.load(Ordering::Relaxed);
         if steps != seen.steps {
-            *seen = Seen { steps, cpu: usage.cpu, still_for: Duration::ZERO, ..*seen };
+            let (still_for, memory) = (Duration::ZERO, memory_in_use());
+            *seen = Seen { steps, cpu: usage.cpu, still_for, still_page_faults: 0, memory, ..*seen };
             return;
         }
+        seen.still_page_faults += seen.new_page_faults;
         seen.still_for += LOOK_EVERY;
         let limit = Duration::from_nanos(self.stall_nanos.load(Ordering::Relaxed));
         let used = usage.cpu.saturating_sub(seen.cpu);
@@ -291,7 +302,17 @@ impl Pulse {
             return;
         }
         let (kind, message) = describe_stall(&catch.thread, &stack, busy, limit);
-        self.give_up(self.failure(kind, message, &catch, Some(&stack)), false, used);
+        let is_fatal = busy && self.grows();
+        self.give_up(self.failure(kind, message, &catch, Some(&stack)), is_fatal, used);
+    }
+
+    /// A loop takes more and more memory, such as one that prints where a test
+    /// runner keeps what is printed. Given up, it would go on until there is none.
+    fn grows(&self) -> bool {
+        let seen = self.seen.lock();
+        // The process's growth may be another run's doing; the faults are not.
+        let grown = memory_in_use().saturating_sub(seen.memory);
+        grown >= GROWS_BYTES && seen.still_page_faults >= GROWS_PAGE_FAULTS
     }
 
     /// Asks the run's OS thread where it is.
