@@ -107,11 +107,11 @@ fn has_passed(card: &str, test: &str, seeds: u32) -> bool {
     card.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().starts_with(&wanted.each_ref().map(|s| &**s)))
 }
 
-/// The lines of the report on a test, from its name to the next report.
+/// The lines of the report on a test, without the stack that may follow.
 fn report_of<'a>(printed: &'a str, test: &str) -> Vec<&'a str> {
     let start = format!("FAILED {test}:");
     let lines = printed.lines().skip_while(|line| !line.starts_with(&start));
-    lines.take_while(|line| !line.is_empty()).collect()
+    lines.take_while(|line| !line.is_empty() && !line.starts_with("stack of ")).collect()
 }
 
 /// What is wrong with the report on a program, by what it says of itself.

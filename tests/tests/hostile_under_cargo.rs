@@ -192,11 +192,11 @@ fn is_listed(printed: &str, heading: &str, test: &str) -> bool {
     printed.contains(&format!("\n{heading}:\n")) && names.into_iter().any(|name| name == test)
 }
 
-/// The lines of the report on a test.
+/// The lines of the report on a test, without the stack that may follow.
 fn report_of(shown: &str, test: &str) -> String {
     let start = format!("FAILED {test}:");
     let lines = shown.lines().skip_while(|line| !line.starts_with(&start));
-    lines.take_while(|line| !line.is_empty()).take(40).collect::<Vec<_>>().join("\n")
+    lines.take_while(|line| !line.is_empty() && !line.starts_with("stack of ")).collect::<Vec<_>>().join("\n")
 }
 
 /// Asserts that `shown` has a report on the program, as the program says itself.
