@@ -88,7 +88,7 @@ fn memory_calls(_: &mut Lab) {
 fn allocation(_: &mut Lab) {
     run("asks", || {
         let bytes: Vec<u8> = Vec::with_capacity(isize::MAX as usize);
-        println!("{}", bytes.capacity());
+        println!("{}", black_box(&bytes).capacity());
     });
 }
 
