@@ -59,7 +59,11 @@ fn threads(_: &mut Lab) {
 /// Nobody receives.
 fn channel(_: &mut Lab) {
     let (tx, rx) = channel::unbounded();
-    run("sends", move || (0_u64..).for_each(|n| tx.send(n).expect("the receiver is there")));
+    run("sends", move || {
+        for n in 0_u64.. {
+            tx.send(n).expect("the receiver is there");
+        }
+    });
     drop(rx);
 }
 
