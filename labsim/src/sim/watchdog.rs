@@ -40,7 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long a run may take no step when it has grown too large.
-const GROWING_WITHOUT_STEPS: Duration = Duration::from_secs(1);
+const GROWING_WITHOUT_STEPS: Duration = Duration::from_millis(300);
 
 /// A run that stands still and yet grows, by so much and in so many pages at the
 /// least, goes on growing when it is given up. A page may be a large one.
