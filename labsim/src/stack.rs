@@ -26,6 +26,8 @@ pub(crate) struct Stack {
 struct Frame {
     function: String,
     place: Option<String>,
+    /// The place is a line, and not only a file.
+    has_line: bool,
     /// Neither labsim's, nor a library's.
     is_students: bool,
 }
@@ -57,15 +59,18 @@ impl Stack {
                     None => from_workspace(file).display().to_string(),
                 });
                 let is_students = file.is_some_and(|file| is_students(&file.to_string_lossy(), &function));
-                frames.push(Frame { function, place, is_students });
+                let has_line = symbol.lineno().is_some();
+                frames.push(Frame { function, place, has_line, is_students });
             });
         }
         Self { frames, cut: addresses.len() >= DEPTH_MAX }
     }
 
-    /// The innermost line of the student's.
+    /// The innermost line of the student's. Some instructions, such as those that
+    /// open a frame, belong to no line: then that of the caller.
     pub(crate) fn place(&self) -> Option<&str> {
-        self.frames.iter().find(|frame| frame.is_students)?.place.as_deref()
+        let students = || self.frames.iter().filter(|frame| frame.is_students);
+        students().find(|frame| frame.has_line).or_else(|| students().next())?.place.as_deref()
     }
 
     /// What the student's innermost line called, if it was in a call: by the

@@ -266,3 +266,27 @@ fn outside_of_simulations_std_is_itself() {
     assert!(date.as_secs() > 1_750_000_000, "{date:?}");
     assert_ne!(RandomState::new().hash_one(7), RandomState::new().hash_one(7));
 }
+
+#[test]
+fn a_loop_that_grows_ends_the_process_and_another_does_not() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let spins = |grows_at: usize| {
+        let program = move || {
+            let (mut kept, mut number) = (Vec::new(), 0_usize);
+            while std::hint::black_box(true) {
+                number += 1;
+                // So that it is little when the test is over.
+                if number.is_multiple_of(grows_at) && kept.len() < 400 {
+                    kept.push(vec![1_u8; 1 << 20]);
+                }
+            }
+        };
+        let outcome = run(impatient(1), program);
+        assert_eq!(outcome.result.as_ref().map_err(|failure| failure.kind), Err(FailureKind::BusyLoop));
+        outcome.fatal
+    };
+    assert!(!spins(usize::MAX), "it only spins");
+    assert!(spins(10_000), "it takes more and more");
+}

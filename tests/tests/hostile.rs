@@ -1,7 +1,9 @@
 //! Bad programs, and the supervisor that survives them.
 //!
 //! The programs are those of the `hostile` executable, which says itself how each
-//! one must be reported. Each is run between two innocent ones, in one worker.
+//! one must be reported. All are run at once, and those that are hard on their
+//! process once more, each between two innocent ones, in one worker.
+//! `hostile_under_cargo.rs` has the same programs as `#[test]`s.
 //!
 //! Boundary: the command from outside, by processes, lines and exit codes.
 
@@ -16,18 +18,31 @@ use serde_json::Value;
 /// What each of them may take, the innocent ones included.
 const WALL_MAX: Duration = Duration::from_secs(10);
 
-/// A limit lower than a student's, to spare the machine.
-const MEMORY: [&str; 2] = ["--limit-memory-mib", "64"];
+/// And what one of them may take where all run at once: it is the time on the
+/// processor that the watchdog counts, and there they share it.
+const CROWDED_WALL_MAX: Duration = Duration::from_secs(30);
+
+/// A limit lower than a student's, to spare the machine. A report with a stack
+/// takes some of it: the program's debug information.
+const MEMORY: [&str; 2] = ["--limit-memory-mib", "1024"];
+/// So little that nobody but the supervisor minds.
+const LITTLE_MEMORY: [&str; 2] = ["--limit-memory-mib", "64"];
 /// Another, for programs that stand still: others may be slow on a busy machine.
+/// It is over before the watchdog inside the process loses its patience.
 const WALL: [&str; 2] = ["--limit-wall-ms", "1500"];
 
 /// The innocent ones have parts of their own, the first and the last.
 const INNOCENT: [&str; 2] = ["innocent_first", "innocent_last"];
 
-/// The command, in a folder that looks like a workspace, and is nobody else's.
-fn hostile(arguments: &[&str]) -> Command {
+/// A folder that looks like a workspace, and is nobody else's.
+fn root() -> PathBuf {
     let test = std::thread::current().name().expect("libtest names its threads").replace("::", "-");
-    let root: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile").join(test);
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile").join(test)
+}
+
+/// The command, in that folder.
+fn hostile(arguments: &[&str]) -> Command {
+    let root = root();
     for package in ["raft", "tests"] {
         fs::create_dir_all(root.join(package)).expect("the folder can be made");
         fs::write(root.join(package).join("Cargo.toml"), "").expect("the file can be written");
@@ -45,57 +60,108 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("output is text")
 }
 
-/// How each program must be reported: its exit code, and a part of a line.
-fn expected() -> BTreeMap<String, (i32, String)> {
+/// How a program must be reported.
+#[derive(Debug)]
+struct Expected {
+    test: String,
+    exit_code: i32,
+    /// A part of the line that says what broke.
+    says: String,
+    /// The thread that did it, and the file where.
+    names: Vec<String>,
+    needs: String,
+}
+
+/// What the programs say of themselves, in their order.
+fn expected() -> Vec<Expected> {
     let listed = text(&hostile(&["expected"]).output().expect("the command starts").stdout);
     let read = |line: &str| {
         let row: Value = serde_json::from_str(line).expect("each line is JSON");
-        let string = |field: &str| row[field].as_str().expect("a string").to_owned();
+        let string = |field: &str| row[field].as_str().map(str::to_owned);
         let exit_code = row["exit_code"].as_i64().expect("a number");
-        (string("test"), (i32::try_from(exit_code).expect("a small one"), string("says")))
+        Expected {
+            test: string("test").expect("a name"),
+            exit_code: i32::try_from(exit_code).expect("a small one"),
+            says: string("says").expect("words"),
+            names: [string("thread").map(|name| format!("`{name}`")), string("place")].into_iter().flatten().collect(),
+            needs: string("needs").expect("a word"),
+        }
     };
     listed.lines().map(read).collect()
 }
 
-/// The row of the card says that the only run of a test passed.
-fn has_passed(card: &str, test: &str) -> bool {
-    card.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().starts_with(&[test, "1.0/1", "1/1"]))
+/// What the record of the last command holds of each test's only run.
+fn wall_times() -> BTreeMap<String, Duration> {
+    let record = fs::read_to_string(root().join("target/lab/last.ndjson")).expect("a run leaves a record");
+    let read = |line: &str| {
+        let row: Value = serde_json::from_str(line).expect("each line is JSON");
+        let wall_us = row["wall_us"].as_u64().expect("a number");
+        (row["test"].as_str().expect("a name").to_owned(), Duration::from_micros(wall_us))
+    };
+    record.lines().skip(1).map(read).collect()
 }
 
-/// The line that says what broke: the second one of the report.
-fn what_broke(report: &str, test: &str) -> String {
-    let mut lines = report.lines();
-    lines.find(|line| line.starts_with(&format!("FAILED {test}:")));
-    lines.next().unwrap_or_default().to_owned()
+/// The row of the card says that all `seeds` runs of a test passed.
+fn has_passed(card: &str, test: &str, seeds: u32) -> bool {
+    let wanted = [test.to_owned(), "1.0/1".to_owned(), format!("{seeds}/{seeds}")];
+    card.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().starts_with(&wanted.each_ref().map(|s| &**s)))
 }
 
+/// The lines of the report on a test, without the stack that may follow.
+fn report_of<'a>(printed: &'a str, test: &str) -> Vec<&'a str> {
+    let start = format!("FAILED {test}:");
+    let lines = printed.lines().skip_while(|line| !line.starts_with(&start));
+    lines.take_while(|line| !line.is_empty() && !line.starts_with("stack of ")).collect()
+}
+
+/// What is wrong with the report on a program, by what it says of itself.
+fn complaint(program: &Expected, printed: &str, seeds: u32) -> Option<String> {
+    let Expected { test, exit_code, says, names, .. } = program;
+    let report = report_of(printed, test);
+    let is_red = *exit_code != 0;
+    if has_passed(printed, test, seeds) == is_red || report.is_empty() == is_red {
+        return Some(format!("{test} should have come to {exit_code}"));
+    }
+    let what_broke = report.get(1).copied().unwrap_or_default();
+    let missing = names.iter().find(|name| !report.iter().any(|line| line.contains(*name)));
+    let missing = if what_broke.contains(says) { missing } else { Some(says) };
+    let is_long = report.len() > 40;
+    missing
+        .filter(|_| is_red)
+        .map(|missing| format!("{test}: expected `{missing}` in\n{}", report.join("\n")))
+        .or_else(|| is_long.then(|| format!("{test}: a report of {} lines", report.len())))
+}
+
+/// Asserts that each of them was reported as it says itself.
+fn assert_reported<'a>(programs: impl IntoIterator<Item = &'a Expected>, printed: &str, seeds: u32) {
+    let complaints: Vec<_> = programs.into_iter().filter_map(|program| complaint(program, printed, seeds)).collect();
+    assert!(complaints.is_empty(), "{}\n\nin all:\n{printed}", complaints.join("\n"));
+}
+
+/// Runs a program between two innocent ones, which must not notice.
 fn survives(program: &str) {
-    let (exit_code, says) = expected().remove(program).expect("the program is in the registry");
+    let program = expected().into_iter().find(|known| known.test == program).expect("the program is in the registry");
     let begun = Instant::now();
-    let wall_limit = if program.ends_with("_standstills") { &WALL[..] } else { &[][..] };
-    let output = run(&[&[INNOCENT[0], program, INNOCENT[1], "--seeds", "2", "--jobs", "1"], wall_limit].concat());
+    let limits = match &*program.needs {
+        "LittleTime" => WALL,
+        "LittleMemory" => LITTLE_MEMORY,
+        _ => MEMORY,
+    };
+    let words = ["run", INNOCENT[0], &program.test, INNOCENT[1], "--seeds", "2", "--jobs", "1"];
+    let output = hostile(&[&words[..], &limits].concat()).output().expect("the command starts");
     let wall = begun.elapsed();
     let printed = text(&output.stdout);
 
     assert!(wall < WALL_MAX, "it took {wall:?}");
-    assert_eq!(output.status.code(), Some(exit_code), "{printed}");
-    let passed = |test: &str| {
-        printed.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().starts_with(&[test, "1.0/1", "2/2"]))
-    };
+    assert_eq!(output.status.code(), Some(program.exit_code), "{printed}");
+    assert_reported([&program], &printed, 2);
     for test in INNOCENT {
-        assert!(passed(test), "{test} has suffered:\n{printed}");
+        assert!(has_passed(&printed, test, 2), "{test} has suffered:\n{printed}");
     }
-    assert_eq!(passed(program), exit_code == 0, "{printed}");
-    if exit_code != 0 {
-        let line = what_broke(&printed, program);
-        assert!(line.contains(&says), "expected `{says}`:\n{printed}");
-        assert!(printed.contains("2 of 2 seeds failed"), "{printed}");
-    }
-    let report_lines = printed.lines().take_while(|line| !line.starts_with("test  ")).count();
-    assert!(report_lines <= 41, "a report of {report_lines} lines");
+    assert_eq!(program.exit_code != 0, printed.contains("2 of 2 seeds failed"), "{printed}");
 }
 
-macro_rules! programs {
+macro_rules! hard_on_their_process {
     ($($name:ident)*) => {
         $(
             #[test]
@@ -104,30 +170,30 @@ macro_rules! programs {
             }
         )*
 
-        /// A program that is missing here would never be run.
+        /// A program with a limit of its own that is missing here would never be run.
         #[test]
-        fn every_program_is_here() {
+        fn every_program_with_a_limit_is_here() {
             let here = [$(stringify!($name)),*];
-            let registry = expected();
-            let missing: Vec<_> = registry.keys().filter(|name| !here.contains(&name.as_str())).collect();
-            assert_eq!(missing, INNOCENT);
+            let with_limit = expected().into_iter().filter(|program| program.needs.starts_with("Little"));
+            let missing: Vec<_> = with_limit.filter(|program| !here.contains(&&*program.test)).collect();
+            assert!(missing.is_empty(), "{missing:?}");
         }
     };
 }
 
-programs! {
+hard_on_their_process! {
     exit_endings
     exit_0_endings
     now_and_then_endings
     abort_endings
-    overflow_endings
-    panic_endings
-    panic_in_drop_endings
-    deadlock_endings
-    spin_standstills
-    std_lock_standstills
-    stdin_standstills
-    memory_floods
+    another_endings
+    another_0_endings
+    killed_endings
+    terminated_endings
+    crash_panics
+    recursion_floods
+    everywhere_loops
+    memory_killed_floods
     allocation_floods
     stdout_floods
     stderr_floods
@@ -140,17 +206,78 @@ programs! {
     forger_pretenders
 }
 
+/// Each is reported as it should be, in seconds, and the others pass.
+///
+/// One command, with more workers than processors: those that wait for the
+/// machine wait side by side.
 #[test]
 fn all_at_once_cost_each_other_nothing() {
-    let parts = ["first", "endings", "floods", "pretenders", "last"];
-    let output = run(&[&parts[..], &["--seeds", "1", "--jobs", "3"]].concat());
+    let programs: Vec<_> = expected().into_iter().filter(|program| program.needs == "Nothing").collect();
+    let names = programs.iter().map(|program| &*program.test);
+    let words: Vec<_> = ["run"].into_iter().chain(names).chain(["--seeds", "1", "--jobs", "8"]).collect();
+    let output = hostile(&words).output().expect("the command starts");
     let printed = text(&output.stdout);
-    let programs = expected().into_iter().filter(|(name, _)| !name.ends_with("_standstills"));
-    for (test, (exit_code, says)) in programs {
-        assert_eq!(has_passed(&printed, &test), exit_code == 0, "{test}:\n{printed}");
-        assert!(exit_code == 0 || what_broke(&printed, &test).contains(&says), "{test}: expected `{says}`\n{printed}");
-    }
+
+    assert_reported(&programs, &printed, 1);
     assert_eq!(output.status.code(), Some(13), "a panic is the worst of it");
+    for (test, wall) in wall_times() {
+        assert!(wall < CROWDED_WALL_MAX, "{test} took {wall:?}");
+    }
+}
+
+/// The kinds of all of them, each by itself: of several the command's code is
+/// the lowest.
+#[test]
+fn each_kind_has_its_exit_code() {
+    let rows = [
+        ("thread_panics", 13),
+        ("across_call_locks", 13),
+        ("sleep_outside", 13),
+        ("opposite_order_locks", 14),
+        ("lost_wake_up_locks", 15),
+        ("atomic_loops", 15),
+        ("channel_floods", 17),
+        ("threads_floods", 17),
+        ("harmless", 0),
+    ];
+    for (words, exit_code) in rows {
+        let output = hostile(&["run", words, "--seed", "0"]).output().expect("the command starts");
+        assert_eq!(output.status.code(), Some(exit_code), "{words}:\n{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn what_is_not_the_seeds_is_found_by_running_twice() {
+    let output = run(&["dice", "--seeds", "3", "--jobs", "1", "--check-determinism"]);
+    let printed = text(&output.stdout);
+    let programs = expected();
+    assert_reported(programs.iter().filter(|program| program.needs == "CheckDeterminism"), &printed, 3);
+    assert_eq!(output.status.code(), Some(18), "{printed}");
+
+    // The first step that differs, and what to type to see it again.
+    let report = report_of(&printed, "static_dice").join("\n");
+    for part in ["they part at switch ", "`main` at ", "again: cargo lab run static_dice --seed 0 --check-determinism"]
+    {
+        assert!(report.contains(part), "{part}:\n{report}");
+    }
+    let once = run(&["dice", "--seeds", "3", "--jobs", "1"]);
+    assert_eq!(once.status.code(), Some(0), "run once, they all pass:\n{}", text(&once.stdout));
+}
+
+/// The supervisor loses its patience first: whatever the watchdog would say, the
+/// run is over.
+#[test]
+fn a_program_that_stands_still_has_only_the_supervisors_time() {
+    let begun = Instant::now();
+    let words = ["run", "bare_loops", "mutex_outside", "innocent_last", "--seeds", "1", "--jobs", "2"];
+    let output = hostile(&[&words[..], &WALL].concat()).output().expect("the command starts");
+    let printed = text(&output.stdout);
+    for test in ["bare_loops", "mutex_outside"] {
+        assert!(report_of(&printed, test)[1].contains("Stuck: no end after 1.5 s of wall time"), "{printed}");
+    }
+    assert!(has_passed(&printed, "innocent_last", 1), "{printed}");
+    assert_eq!(output.status.code(), Some(15));
+    assert!(begun.elapsed() < WALL_MAX, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -192,9 +319,16 @@ fn a_single_run_prints_as_it_comes() {
 
 #[test]
 fn a_debugger_gets_the_code_in_this_very_process() {
-    let output = run(&["innocent_first", "exit_endings", "innocent_last", "--seeds", "1", "--jobs", "1", "--debug"]);
-    assert_eq!(output.status.code(), Some(3), "the whole command ended");
-    assert!(text(&output.stdout).ends_with("so long\n"), "{}", text(&output.stdout));
+    let begun = Instant::now();
+    let words = ["innocent_first", "exit_endings", "innocent_last", "--seeds", "1", "--jobs", "1", "--debug"];
+    let output = run(&words);
+    let (printed, announced) = (text(&output.stdout), text(&output.stderr));
+    assert!(printed.contains("so long\n"), "{printed}");
+    assert!(has_passed(&printed, "innocent_first", 1), "{printed}");
+    assert!(report_of(&printed, "exit_endings")[1].contains("process::exit(3)"), "{printed}");
+    assert!(announced.contains("has ended the process; 1 were not made"), "{announced}");
+    assert_eq!(output.status.code(), Some(13), "{printed}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "somebody waited: {:?}", begun.elapsed());
 }
 
 #[test]
@@ -280,16 +414,16 @@ mod orphans {
 
     #[test]
     fn a_worker_in_a_loop_dies_with_its_supervisor() {
-        dies_with_its_supervisor("spin_standstills", "-KILL");
+        dies_with_its_supervisor("bare_loops", "-KILL");
     }
 
     #[test]
     fn a_worker_that_waits_dies_with_its_supervisor() {
-        dies_with_its_supervisor("std_lock_standstills", "-KILL");
+        dies_with_its_supervisor("mutex_outside", "-KILL");
     }
 
     #[test]
     fn an_interrupt_ends_the_workers_too() {
-        dies_with_its_supervisor("spin_standstills", "-INT");
+        dies_with_its_supervisor("bare_loops", "-INT");
     }
 }

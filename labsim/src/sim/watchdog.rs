@@ -39,7 +39,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long a run may take no step when it has grown too large.
-const GROWING_WITHOUT_STEPS: Duration = Duration::from_secs(1);
+const GROWING_WITHOUT_STEPS: Duration = Duration::from_millis(300);
+
+/// A run that stands still and yet grows, by so much and in so many pages at the
+/// least, goes on growing when it is given up. A page may be a large one.
+const GROWS_BYTES: u64 = 64 << 20;
+const GROWS_PAGE_FAULTS: u64 = 64;
 
 /// One run, as other OS threads see it.
 ///
@@ -82,6 +87,10 @@ struct Seen {
     page_faults: u64,
     /// Of these, since the last look.
     new_page_faults: u64,
+    /// Of these, since it last took a step.
+    still_page_faults: u64,
+    /// Memory the process had in use then.
+    memory: u64,
 }
 
 /// Those of runs that are over.
@@ -220,9 +229,11 @@ impl Pulse {
         seen.page_faults = usage.page_faults;
         let steps = self.steps.load(Ordering::Relaxed);
         if steps != seen.steps {
-            *seen = Seen { steps, cpu: usage.cpu, still_for: Duration::ZERO, ..*seen };
+            let (still_for, memory) = (Duration::ZERO, memory_in_use());
+            *seen = Seen { steps, cpu: usage.cpu, still_for, still_page_faults: 0, memory, ..*seen };
             return;
         }
+        seen.still_page_faults += seen.new_page_faults;
         seen.still_for += LOOK_EVERY;
         let limit = Duration::from_nanos(self.stall_nanos.load(Ordering::Relaxed));
         let used = usage.cpu.saturating_sub(seen.cpu);
@@ -284,7 +295,17 @@ impl Pulse {
             return;
         }
         let (kind, message) = describe_stall(&catch.thread, &stack, busy, limit);
-        self.give_up(self.failure(kind, message, &catch, Some(&stack)), false, used);
+        let is_fatal = busy && self.grows();
+        self.give_up(self.failure(kind, message, &catch, Some(&stack)), is_fatal, used);
+    }
+
+    /// A loop takes more and more memory, such as one that prints where a test
+    /// runner keeps what is printed. Given up, it would go on until there is none.
+    fn grows(&self) -> bool {
+        let seen = self.seen.lock();
+        // The process's growth may be another run's doing; the faults are not.
+        let grown = memory_in_use().saturating_sub(seen.memory);
+        grown >= GROWS_BYTES && seen.still_page_faults >= GROWS_PAGE_FAULTS
     }
 
     /// Asks the run's OS thread where it is.
@@ -360,7 +381,9 @@ fn describe_stall(thread: &str, stack: &Stack, busy: bool, limit: Duration) -> (
         return (FailureKind::BusyLoop, message);
     }
     // Names of std's own functions; where they change, the general word remains.
-    let known: [(&[&str], &str, &str); 5] = [
+    let known: [(&[&str], &str, &str); 6] = [
+        // Before the lock that std has around it, which may be what it waits for.
+        (&["Stdin"], "standard input", "a constant"),
         (&["Mutex", "lock_contended"], "a std::sync::Mutex", "labsim::sync::Mutex"),
         (&["RwLock", "contended"], "a std::sync::RwLock", "labsim::sync::RwLock"),
         (&["Condvar", "wait"], "a std::sync::Condvar", "labsim::sync::Condvar"),
@@ -492,6 +515,9 @@ impl Core {
         }
         let is_to_fail = !self.stopping.get();
         if is_to_fail {
+            // Between two threads it is the one that has just run, where it stopped.
+            let stopped = || Some(self.schedule.borrow().slots.get(self.current.get() as usize)?.place);
+            let place = place.or_else(stopped);
             let grown = memory_in_use().saturating_sub(pulse.memory_before.load(Ordering::Relaxed));
             let message = format!("{}; thread `{}` was running", memory_message(grown), self.current_name());
             self.fail(FailureKind::Memory, message, place);

@@ -155,7 +155,10 @@ impl Run {
                 report::announce(job.test.name, job.seed);
             }
         };
+        // In this very process a run may be the last one: the program has ended it.
+        let mut is_fatal = false;
         let each = |result: RunResult| {
+            is_fatal |= self.debug && result.fatal;
             let line = report::run_line(&result);
             record.add(&line);
             card.add(&result);
@@ -173,7 +176,7 @@ impl Run {
             if result.broken.is_some() {
                 first_red.entry(result.test.name).or_insert(result);
             }
-            ControlFlow::Continue(())
+            if is_fatal { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let made = if self.debug {
             sweep(&plan.jobs, workers, plan.mode, begins, each);
@@ -198,12 +201,16 @@ impl Run {
                 record::print(&format!("{} runs that were made before are not in this table\n", plan.earlier));
             }
         }
+        let missing = plan.jobs.len() - card.total().runs;
         let fault = made.err().map(|fault| {
-            let missing = plan.jobs.len() - card.total().runs;
             eprintln!("error: {fault}\n{missing} runs were not made; this is a fault of the tests or of the machine");
             Kind::Harness
         });
         let worst = card.worst().into_iter().chain(fault).min();
+        if is_fatal {
+            eprintln!("the last of these runs has ended the process; {missing} were not made");
+            labsim::exit(worst.map_or(0, |kind| i32::from(kind.exit_code())));
+        }
         worst.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use labsim::ThreadStack;
 
+use crate::check::Kind;
 use crate::run::{Output, RunResult};
 
 /// The longest report, in lines.
@@ -74,7 +75,9 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
     if result.real {
         end.push("  on OS threads no seed runs it again; try it simulated:".to_owned());
     }
-    end.push(format!("  again: cargo lab run {} --seed {}", result.test.name, result.seed));
+    // Once more is green: it takes two to differ.
+    let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
+    end.push(format!("  again: cargo lab run {} --seed {}{twice}", result.test.name, result.seed));
     if seeds > 1 {
         end.push(format!("  {failed} of {seeds} seeds failed; this one is the first"));
     }

@@ -20,6 +20,10 @@ use crate::watch::Sight;
 /// Every test has so much time: virtual, or real on OS threads.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(120);
 
+/// How many threads a run may have at once. Linux lets a process map some 32,000
+/// stacks, and another run may be in the same one.
+const THREAD_LIMIT: usize = 10_000;
+
 /// How a test is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Mode {
@@ -166,7 +170,7 @@ fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) ->
         (test.body)(&mut lab);
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
-    let config = Config { trace, stacks, ..Config::seed(seed).time_limit(TIME_LIMIT) };
+    let config = Config { trace, stacks, thread_limit: THREAD_LIMIT, ..Config::seed(seed).time_limit(TIME_LIMIT) };
     let begun = Instant::now();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         if real { labsim::run_real(config, body) } else { labsim::simulate(config, body) }
@@ -254,7 +258,7 @@ fn first_difference(test: &'static LabTest, seed: u64) -> String {
 fn culprits() -> &'static str {
     if cfg!(all(target_os = "linux", target_env = "gnu")) {
         // The rest obeys the seed: `labsim::interpose!`.
-        "a static or a thread-local that outlives the run, an order by address, a file, or std's atomics between runs"
+        "a static that outlives the run, an order by address, a file, or std's atomics between runs"
     } else {
         "the order of a std HashMap, std's clocks, rand::rng(), or a static that outlives the run"
     }

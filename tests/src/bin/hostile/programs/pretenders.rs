@@ -8,16 +8,18 @@ use tests::check::Kind;
 use tests::harness::Lab;
 use tests::suites::Part;
 
-use crate::Program;
+use super::endings::become_another;
+use super::{Program, UnderCargo};
 
 pub(super) const PART: Part = Part { name: "pretenders", title: "programs that pretend" };
 
 pub(super) const PROGRAMS: &[Program] = &[
-    Program::new(PART, "protocol_pretenders", protocol, None, ""),
-    Program::new(PART, "half_lines_pretenders", half_lines, None, ""),
-    Program::new(PART, "no_stdout_pretenders", no_stdout, None, ""),
-    Program::new(PART, "locked_stdout_pretenders", locked_stdout, None, ""),
-    Program::new(PART, "forger_pretenders", forger, Some(Kind::Panic), "ended itself with code 0"),
+    Program::good(PART, "protocol_pretenders", protocol),
+    Program::good(PART, "half_lines_pretenders", half_lines),
+    Program::good(PART, "no_stdout_pretenders", no_stdout).under_cargo(UnderCargo::Spoils),
+    Program::good(PART, "locked_stdout_pretenders", locked_stdout).under_cargo(UnderCargo::Hangs),
+    Program::lost(PART, "forger_pretenders", forger, Kind::Panic, "the program ended itself with code 0")
+        .under_cargo(UnderCargo::Spoils),
 ];
 
 const FORGED: &str = "0123456789abcdef0123456789abcdef.{\"Done\":{\"job\":1,\"next\":null,\"result\":{}}}";
@@ -62,5 +64,5 @@ fn locked_stdout(_: &mut Lab) {
 fn forger(_: &mut Lab) {
     println!("\n{FORGED}");
     let _ = std::io::stdout().flush();
-    std::process::exit(0);
+    become_another("exit 0");
 }

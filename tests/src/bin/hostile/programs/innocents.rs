@@ -7,13 +7,13 @@ use labsim::time::Duration;
 use tests::harness::Lab;
 use tests::suites::Part;
 
-use crate::Program;
+use super::Program;
 
 pub(super) const FIRST: Part = Part { name: "first", title: "an innocent" };
 pub(super) const LAST: Part = Part { name: "last", title: "another innocent" };
 
-pub(super) const BEFORE: &[Program] = &[Program::new(FIRST, "innocent_first", innocent, None, "")];
-pub(super) const AFTER: &[Program] = &[Program::new(LAST, "innocent_last", innocent, None, "")];
+pub(super) const BEFORE: &[Program] = &[Program::good(FIRST, "innocent_first", innocent)];
+pub(super) const AFTER: &[Program] = &[Program::good(LAST, "innocent_last", innocent)];
 
 fn innocent(_: &mut Lab) {
     println!("nobody needs to read this");

@@ -1,0 +1,84 @@
+//! Programs that run on and on, and get nowhere.
+//!
+//! Boundary: one program a function.
+
+use std::hint::black_box;
+
+use labsim::sync::Mutex;
+use labsim::sync::atomic::{AtomicBool, Ordering};
+use labsim::thread;
+use tests::check::Kind;
+use tests::harness::Lab;
+use tests::suites::Part;
+
+use super::{Needs, Program, UnderCargo};
+
+pub(super) const PART: Part = Part { name: "loops", title: "programs that never end" };
+
+pub(super) const PROGRAMS: &[Program] = &[
+    Program::bad(PART, "yield_loops", yields, Kind::Stuck, "spins", "busy loop: "),
+    Program::bad(PART, "lock_loops", locks, Kind::Stuck, "spins", "busy loop: "),
+    Program::bad(PART, "atomic_loops", reads_an_atomic, Kind::Stuck, "spins", "busy loop: "),
+    Program::bad(PART, "bare_loops", bare, Kind::Stuck, "spins", "`spins` runs without a call into labsim"),
+    Program::lost(PART, "everywhere_loops", everywhere, Kind::Stuck, "no end after")
+        .needs(Needs::LittleTime)
+        .under_cargo(UnderCargo::Hangs),
+];
+
+fn spin(body: impl FnOnce() + Send + 'static) {
+    let _ = thread::spawn("spins", body).join();
+}
+
+fn yields(_: &mut Lab) {
+    spin(|| {
+        loop {
+            thread::yield_now();
+        }
+    });
+}
+
+fn locks(_: &mut Lab) {
+    spin(|| {
+        let stop = Mutex::new(false);
+        while !*stop.lock() {}
+    });
+}
+
+fn reads_an_atomic(_: &mut Lab) {
+    spin(|| {
+        let stop = AtomicBool::new(false);
+        while !stop.load(Ordering::SeqCst) {}
+    });
+}
+
+fn bare(_: &mut Lab) {
+    println!("into the loop");
+    spin(|| {
+        let mut n = 0_u64;
+        while black_box(true) {
+            n = black_box(n.wrapping_add(1));
+        }
+    });
+}
+
+/// Busy at more places than a loop has, as an honest program may be. It would
+/// end at the limit of a run's virtual time, after more of the machine's than
+/// anybody has.
+fn everywhere(_: &mut Lab) {
+    let lock = Mutex::new(0_u64);
+    loop {
+        black_box((0..100_000_u64).fold(0, |sum, n| black_box(sum ^ n)));
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+        *lock.lock() += 1;
+    }
+}
