@@ -37,6 +37,12 @@ pub(crate) struct WatchTable {
     listeners: Vec<(TypeId, Listener)>,
 }
 
+impl WatchTable {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
+    }
+}
+
 impl fmt::Debug for WatchTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} listeners", self.listeners.len())

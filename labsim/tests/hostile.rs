@@ -190,3 +190,48 @@ fn a_node_of_another_run_is_an_error_and_no_hang() {
     });
     assert!(outcome.result.unwrap_err().message.contains("another world"));
 }
+
+#[test]
+fn what_a_listener_owns_may_lock_and_sleep_in_its_destructor() {
+    struct Last(Arc<Mutex<u32>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            *self.0.lock() += 1;
+            thread::sleep(MS);
+            thread::spawn("too late", || ());
+        }
+    }
+    for seed in 0..20 {
+        let outcome = simulate(every_step(seed), || {
+            let last = Last(Arc::default());
+            watch::subscribe(move |_, _: &u32| drop(last.0.lock()));
+        });
+        assert!(outcome.result.is_ok(), "seed {seed}: {:?}", outcome.result);
+        assert_eq!(outcome.threads, 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn destructors_that_take_long_and_take_steps_raise_no_alarm() {
+    struct Slow;
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            for _ in 0..4 {
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < 50 * MS {}
+                drop(Mutex::new(()).lock());
+            }
+        }
+    }
+    let impatient = Config { stall_limit: 200 * MS, ..Config::seed(1) };
+    let outcome = simulate(impatient, || {
+        for _ in 0..6 {
+            thread::spawn("slow", || {
+                let _slow = Slow;
+                thread::sleep(1_000_000 * MS);
+            });
+        }
+        thread::sleep(MS);
+    });
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+}

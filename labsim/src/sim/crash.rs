@@ -15,13 +15,14 @@
 //!
 //! Boundary: knows threads and lives. That a node restarts is not its business.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::Ended;
 use super::core::{Core, Place, Why};
-use super::schedule::{Schedule, Status, ThreadKey};
+use super::schedule::{NewThread, Schedule, Status, ThreadKey};
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;
@@ -127,9 +128,30 @@ impl Core {
         }
         self.kills_pending.set(true);
         self.unwind_the_dead();
-        // Watchers may own objects of this simulation: they go before it ends.
+        // Watchers may own objects of this simulation: they go before it ends, and
+        // not here at the root, where nobody can be unwound or wait.
         let watchers = self.with_world(|world| std::mem::take(&mut *world.watchers.lock()));
-        drop(watchers);
+        if !watchers.is_empty() {
+            self.drop_on_dead_thread(watchers);
+        }
+    }
+
+    /// Drops `owned` as what a thread owns that was killed before its first step.
+    fn drop_on_dead_thread(&self, owned: impl Sized + 'static) {
+        let new = NewThread {
+            name: Cow::Borrowed("watchers"),
+            life: None,
+            delay_nanos: 0,
+            place: std::panic::Location::caller(),
+        };
+        let Some(key) = self.spawn(new, move || drop(owned)) else { return };
+        {
+            let mut schedule = self.schedule.borrow_mut();
+            schedule.threads_made -= 1; // Nobody in the world has started it.
+            schedule.ready.clear();
+            schedule.slots[key.slot as usize].status = Status::Dying;
+        }
+        self.unwind(key.slot);
     }
 
     /// Empties one stack. Runs on the root, or nested in the unwinding of a

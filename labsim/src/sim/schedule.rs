@@ -31,7 +31,7 @@ use crate::rand::Stream;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ThreadKey {
     simulation: u32,
-    slot: u32,
+    pub(super) slot: u32,
     serial: u32,
 }
 
@@ -113,7 +113,7 @@ pub(super) struct Schedule {
     timers_made: u64,
     /// How many timers the last clearing left.
     timers_kept: usize,
-    threads_made: u32,
+    pub(super) threads_made: u32,
     thread_limit: usize,
     stacks: Stacks,
     draws: Option<Stream>,
@@ -526,12 +526,12 @@ impl Core {
         if may_preempt {
             self.draw_countdown();
         }
+        self.beat(); // Destructors take steps too, and may be many.
         if self.must_not_switch() {
             self.throw_if_revived(place);
             self.count_unwinding(place);
             return;
         }
-        self.beat();
         if self.obey_watchdog(Some(place)) {
             self.stop_here(place);
         }

@@ -31,6 +31,10 @@ const ASK: libc::c_int = libc::SIGURG;
 /// Bytes for the handlers to run on. The unwinder alone takes several thousand.
 const ALTERNATE_STACK_BYTES: usize = 64 * 1024;
 
+/// The code of a signal that `kill` sent. Other ways of sending have codes below
+/// it, and faults have codes above.
+const SENT_BY_KILL: libc::c_int = 0;
+
 /// What was installed before, for signals that are not ours to handle.
 static PREVIOUS: [AtomicPtr<libc::sigaction>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
 const FATAL: [libc::c_int; 3] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT];
@@ -72,8 +76,9 @@ extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context
         // SAFETY: the kernel passes a valid `siginfo_t` to a handler installed with
         // SA_SIGINFO. Its address field is meaningful for the two faults, and
         // merely a number otherwise.
-        let address = unsafe { (*info).si_addr() } as usize;
-        if signal == libc::SIGABRT {
+        let (address, code) = unsafe { ((*info).si_addr() as usize, (*info).si_code) };
+        // What another process sends is meant for this one, and not for a thread.
+        if signal == libc::SIGABRT && code != SENT_BY_KILL {
             note(Caught::Abort);
             sleep_for_ever();
         } else if fiber::is_in_guard(address) {
@@ -85,13 +90,17 @@ extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context
     let previous = at.map_or(ptr::null_mut(), |at| PREVIOUS[at].load(Ordering::Acquire));
     // SAFETY: `previous` is null or a leaked box, filled before it was stored.
     // Giving the signal back to whoever had it and returning makes a fault happen
-    // again, this time to them; `abort` raises its signal a second time itself.
-    // `sigaction` may be called in a handler.
+    // again, this time to them. One that was sent would be lost: it is raised once
+    // more, and comes when this handler has returned. Both functions may be called
+    // in a handler, and `info` is valid, as above.
     unsafe {
         if previous.is_null() {
             libc::signal(signal, libc::SIG_DFL);
         } else {
             libc::sigaction(signal, previous, ptr::null_mut());
+        }
+        if (*info).si_code <= SENT_BY_KILL {
+            libc::raise(signal);
         }
     }
 }

@@ -84,6 +84,8 @@ struct Seen {
     /// How long ago that is, in time during which the watchdog was awake: a
     /// process that is stopped does not stall.
     still_for: Duration,
+    /// How long it has been seen asleep, at each look.
+    asleep_for: Duration,
     page_faults: u64,
     /// Of these, since the last look.
     new_page_faults: u64,
@@ -219,8 +221,12 @@ impl Pulse {
             return;
         }
         if let Some(catch) = self.trap.read() {
-            self.judge_catch(&catch);
-            return;
+            if catch.caught == Caught::Sampled {
+                self.trap.reset(); // Somebody else asked, or the answer is late.
+            } else {
+                self.judge_catch(&catch);
+                return;
+            }
         }
         let Some(id) = self.thread.lock().as_ref().map(|thread| thread.id) else { return };
         let usage = usage_of(id);
@@ -229,16 +235,20 @@ impl Pulse {
         seen.page_faults = usage.page_faults;
         let steps = self.steps.load(Ordering::Relaxed);
         if steps != seen.steps {
-            let (still_for, memory) = (Duration::ZERO, memory_in_use());
-            *seen = Seen { steps, cpu: usage.cpu, still_for, still_page_faults: 0, memory, ..*seen };
+            let (still_for, asleep_for, memory) = (Duration::ZERO, Duration::ZERO, memory_in_use());
+            *seen = Seen { steps, cpu: usage.cpu, still_for, asleep_for, still_page_faults: 0, memory, ..*seen };
             return;
         }
         seen.still_page_faults += seen.new_page_faults;
         seen.still_for += LOOK_EVERY;
+        // A thread that works is asleep for a moment now and then: on a page
+        // fault, or for the allocator's lock.
+        seen.asleep_for = if usage.is_asleep { seen.asleep_for + LOOK_EVERY } else { Duration::ZERO };
         let limit = Duration::from_nanos(self.stall_nanos.load(Ordering::Relaxed));
         let used = usage.cpu.saturating_sub(seen.cpu);
         // Where the CPU time of a thread cannot be had, time must do.
-        let is_stalled = seen.still_for >= limit && (usage.is_asleep || !usage.is_known || used >= limit / 2);
+        let is_stalled =
+            seen.still_for >= limit && (seen.asleep_for >= limit / 2 || !usage.is_known || used >= limit / 2);
         drop(seen);
         if is_stalled {
             self.judge_stall(used, limit);
@@ -288,7 +298,7 @@ impl Pulse {
         }
         let stack = Stack::from_addresses(&catch.addresses);
         let busy = used >= limit / 2;
-        if !busy && stack.mentions("std::io::") && stack.mentions("print") {
+        if !busy && stack.mentions("std::io::") && ["print", "Stdout", "Stderr"].iter().any(|to| stack.mentions(to)) {
             // Whoever reads what it prints takes their time: a pager, for one.
             *self.seen.lock() = Seen::default();
             self.trap.reset();

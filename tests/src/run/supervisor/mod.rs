@@ -284,8 +284,11 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
     }
 
     fn begin(&mut self, place: usize, job: u64) {
-        if let Some((_, process)) = &mut self.places[place].process {
-            process.begins(job);
+        if let Some((_, process)) = &mut self.places[place].process
+            && !process.begins(job)
+        {
+            process.kill(Killed::Silent); // Others make what it was sent.
+            return;
         }
         self.places[place].false_starts = 0;
         let job = self.job(job);

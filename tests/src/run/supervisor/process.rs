@@ -117,12 +117,17 @@ impl Process {
         let _ = self.orders.write_all(&lines); // As above.
     }
 
-    /// It says that it begins `job`.
-    pub(super) fn begins(&mut self, job: u64) {
-        assert_eq!(self.waiting.pop_front(), Some(job), "runs begin in the order in which they were sent");
+    /// It says that it begins `job`. False if another is due: orders were lost on
+    /// their way, for a child of the worker may read its standard input.
+    pub(super) fn begins(&mut self, job: u64) -> bool {
+        if self.waiting.front() != Some(&job) {
+            return false;
+        }
+        self.waiting.pop_front();
         self.running = Some(Running { job, began: Instant::now() });
         self.is_proven = true;
         self.quiet = Duration::ZERO;
+        true
     }
 
     /// It has something to do, or should have.
