@@ -71,7 +71,7 @@ pub struct Config {
 
 impl Config {
     /// The usual setting under `seed`: limits of an hour of virtual time, a
-    /// billion steps, 100,000 threads and a million messages in a channel, and
+    /// billion steps, 20,000 threads and a million messages in a channel, and
     /// stacks of 256 KiB.
     pub fn seed(seed: u64) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Config {
             time_limit: Duration::from_secs(3600),
             step_limit: 1_000_000_000,
             stack_bytes: 256 * 1024,
-            thread_limit: 100_000,
+            thread_limit: 20_000,
             stall_limit: Duration::from_secs(3),
             memory_limit: 1 << 30,
             stuck_after: Duration::from_secs(5),
@@ -155,8 +155,10 @@ pub struct Outcome<T> {
     /// for ever, and may hold the lock on std's panic hook: setting another one
     /// would wait as long. Make no more runs in this process than you must.
     pub abandoned: bool,
-    /// The abandoned thread will end the process or use it up, very soon: tell
-    /// what there is to tell, and call [`exit`](crate::exit).
+    /// The abandoned thread will end the process, use it up, or sleeps with a
+    /// lock that everybody needs: the allocator's, or a standard stream's. Tell
+    /// what there is to tell without those, and call [`exit`](crate::exit). In
+    /// five seconds the process ends by itself.
     pub fatal: bool,
     /// The last notes (see [`note!`](crate::note!)).
     pub notes: Vec<Note>,

@@ -81,6 +81,18 @@ impl Stack {
         Some(&callee.function)
     }
 
+    /// True if memory was being allocated or freed, by Rust's names of that or C's.
+    pub(crate) fn is_in_allocator(&self) -> bool {
+        const RUST: [&str; 5] = ["alloc::alloc::", "__rust_alloc", "__rust_dealloc", "__rust_realloc", "__rdl_"];
+        const C: [&str; 5] = ["malloc", "calloc", "realloc", "memalign", "free"];
+        // Who could not be given memory is no longer in there.
+        let is_out = |function: &str| function.contains("error") || function.contains("oom");
+        self.frames.iter().filter(|frame| !is_out(&frame.function)).any(|Frame { function, .. }| {
+            let is_c = !function.contains("::");
+            RUST.iter().any(|name| function.starts_with(name)) || is_c && C.iter().any(|name| function.contains(name))
+        })
+    }
+
     /// True if the name of any frame contains `part`.
     pub(crate) fn mentions(&self, part: &str) -> bool {
         self.frames.iter().any(|frame| frame.function.contains(part))

@@ -75,6 +75,8 @@ programs! {
     exit_0_endings
     now_and_then_endings
     abort_endings
+    midway_endings
+    allocating_endings
     another_endings
     another_0_endings
     killed_endings

@@ -11,6 +11,11 @@ pub(super) struct OsThread {
 
 pub(super) fn install() {}
 
+pub(super) fn end_at_once(text: &str, code: i32) -> ! {
+    eprint!("{text}");
+    std::process::exit(code)
+}
+
 impl OsThread {
     pub(super) fn current() -> Self {
         Self { id: 0 }

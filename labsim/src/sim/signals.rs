@@ -129,7 +129,10 @@ fn note(caught: Caught) {
         // lock is recursive. The closure stores into atomics, and does not
         // resolve, print or allocate.
         unsafe {
-            backtrace::trace_unsynchronized(|frame| pulse.trap.add(frame.ip() as usize));
+            backtrace::trace_unsynchronized(|frame| {
+                pulse.trap.add(frame.ip() as usize);
+                true
+            });
         }
         core.publish_position();
         core.name_current(|name, node| pulse.trap.set_thread(name, node));
@@ -141,6 +144,17 @@ fn sleep_for_ever() -> ! {
     loop {
         // SAFETY: waits for a signal; allowed in a handler.
         unsafe { libc::pause() };
+    }
+}
+
+/// Ends the process, whatever its locks are in. `text` goes to standard error.
+pub(super) fn end_at_once(text: &str, code: i32) -> ! {
+    // SAFETY: the text is valid for reads of its length; a standard error that is
+    // closed makes `write` fail, which changes nothing. `_exit` runs no handler
+    // and takes no lock.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len());
+        libc::_exit(code)
     }
 }
 

@@ -15,6 +15,14 @@ use crate::stack::DEPTH_MAX;
 /// The longest thread name that is kept, in bytes.
 const NAME_BYTES: usize = 64;
 
+/// Of [`DEPTH_MAX`] frames, so many are the innermost. The rest goes round.
+const INNERMOST: usize = DEPTH_MAX / 2;
+
+/// Where the frame at a depth is kept.
+fn place_of(depth: usize) -> usize {
+    if depth < INNERMOST { depth } else { INNERMOST + (depth - INNERMOST) % (DEPTH_MAX - INNERMOST) }
+}
+
 const EMPTY: u32 = 0;
 const BEING_FILLED: u32 = 1;
 
@@ -78,15 +86,13 @@ impl Trap {
         self.state.compare_exchange(EMPTY, BEING_FILLED, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Adds a caller's address. Returns whether there is room for more. Called
-    /// by a signal handler.
-    pub(super) fn add(&self, address: usize) -> bool {
+    /// Adds a caller's address. Of a deep stack the innermost frames are kept, and
+    /// the outermost: where it began tells which locks it holds. Called by a
+    /// signal handler.
+    pub(super) fn add(&self, address: usize) {
         let depth = self.depth.load(Ordering::Relaxed);
-        if let Some(slot) = self.addresses.get(depth) {
-            slot.store(address, Ordering::Relaxed);
-            self.depth.store(depth + 1, Ordering::Relaxed);
-        }
-        depth + 1 < DEPTH_MAX
+        self.addresses[place_of(depth)].store(address, Ordering::Relaxed);
+        self.depth.store(depth + 1, Ordering::Relaxed);
     }
 
     /// Notes whose stack it is. Called by a signal handler.
@@ -109,8 +115,9 @@ impl Trap {
         let state = self.state.load(Ordering::Acquire);
         let all = [Caught::StackOverflow, Caught::Abort, Caught::Sampled];
         let caught = all.into_iter().find(|caught| *caught as u32 == state)?;
-        let depth = self.depth.load(Ordering::Relaxed).min(DEPTH_MAX);
-        let addresses = self.addresses[..depth].iter().map(|slot| slot.load(Ordering::Relaxed)).collect();
+        let depth = self.depth.load(Ordering::Relaxed);
+        let kept = (0..depth.min(INNERMOST)).chain(depth.saturating_sub(DEPTH_MAX - INNERMOST).max(INNERMOST)..depth);
+        let addresses = kept.map(|depth| self.addresses[place_of(depth)].load(Ordering::Relaxed)).collect();
         let bytes = self.name_bytes.load(Ordering::Relaxed).min(NAME_BYTES);
         let name: Vec<u8> = self.name[..bytes].iter().map(|slot| slot.load(Ordering::Relaxed)).collect();
         let thread = String::from_utf8_lossy(&name).into_owned();
@@ -143,15 +150,12 @@ mod tests {
     fn what_is_too_long_is_cut() {
         let trap = Trap::new();
         assert!(trap.begin());
-        let mut added = 0;
-        while trap.add(added) {
-            added += 1;
-        }
-        assert_eq!(added + 1, DEPTH_MAX);
-        assert!(!trap.add(99));
+        (0..1000).for_each(|depth| trap.add(depth));
         trap.set_thread(&"x".repeat(NAME_BYTES + 10), None);
         trap.finish(Caught::Abort);
         let catch = trap.read().expect("it is complete");
-        assert_eq!((catch.addresses.len(), catch.thread.len(), catch.node), (DEPTH_MAX, NAME_BYTES, None));
+        assert_eq!((catch.thread.len(), catch.node), (NAME_BYTES, None));
+        let kept: Vec<usize> = (0..DEPTH_MAX / 2).chain(1000 - DEPTH_MAX / 2..1000).collect();
+        assert_eq!(catch.addresses, kept, "the first and the last");
     }
 }

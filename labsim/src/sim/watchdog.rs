@@ -25,7 +25,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Ended;
 use super::core::{Core, Place};
-use super::signals::OsThread;
+use super::signals::{self, OsThread};
 use super::trap::{Catch, Caught, Trap};
 use crate::node::NodeId;
 use crate::outcome::{Config, Failure, FailureKind, Trace};
@@ -186,6 +186,10 @@ impl Pulse {
             let notes = world.notes.try_lock_for(ANSWER_WITHIN).map(|mut notes| notes.take());
             (world.take_failure(), notes.unwrap_or_default())
         });
+        if fatal {
+            let told = first.as_ref().map(ToString::to_string).unwrap_or_default();
+            *DOOM.lock() = Some(Doom { told, left: END_WITHIN });
+        }
         let _ = ended.send(Ended {
             abandoned: true,
             fatal,
@@ -276,7 +280,8 @@ impl Pulse {
             ),
             Caught::Sampled => return,
         };
-        self.give_up(self.failure(kind, message, catch, Some(&stack)), false, Duration::ZERO);
+        let is_fatal = holds_a_lock_of_the_process(&stack);
+        self.give_up(self.failure(kind, message, catch, Some(&stack)), is_fatal, Duration::ZERO);
     }
 
     /// The run takes no steps.
@@ -379,6 +384,36 @@ fn memory_message(grown: u64) -> String {
     format!("the run has taken {} MiB of memory, and its limit is below that", grown >> 20)
 }
 
+/// True if the thread that stands there has a lock that all threads need: the
+/// allocator's, or that of a standard stream. It will never give it back.
+fn holds_a_lock_of_the_process(stack: &Stack) -> bool {
+    stack.is_in_allocator() || stack.mentions("std::io::")
+}
+
+/// A process whose end is near, since a run in it could not be ended.
+struct Doom {
+    /// What has not been told if nobody does.
+    told: String,
+    /// How long whoever runs the simulation may take to tell it.
+    left: Duration,
+}
+
+static DOOM: Mutex<Option<Doom>> = Mutex::new(None);
+
+/// See [`Outcome::fatal`](crate::Outcome::fatal).
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Ends the process if it was to have ended by now. Whoever should have done so
+/// may wait for the very lock that the abandoned thread holds.
+fn end_if_doomed() {
+    let mut doom = DOOM.lock();
+    let Some(Doom { told, left }) = &mut *doom else { return };
+    *left = left.saturating_sub(LOOK_EVERY);
+    if left.is_zero() && !is_traced() {
+        signals::end_at_once(&format!("{told}\nand the process could not go on after that\n"), 101);
+    }
+}
+
 /// What a thread that takes no steps is doing, as far as its stack tells.
 fn describe_stall(thread: &str, stack: &Stack, busy: bool, limit: Duration) -> (FailureKind, String) {
     let at = stack.place().map_or(String::new(), |place| format!(", at {place}"));
@@ -473,6 +508,7 @@ fn watch() {
         }
         drop(runs);
         std::thread::sleep(LOOK_EVERY);
+        end_if_doomed();
         let runs = RUNS.lock();
         for pulse in runs.iter() {
             pulse.look();

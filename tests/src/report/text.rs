@@ -27,9 +27,19 @@ pub fn announce(test: &str, seed: u64) {
     to_stderr(&format!("run {test} --seed {seed}\n"));
 }
 
-/// Prints on standard error, past the capture of the test runner.
+/// Prints on standard error, past the capture of the test runner, and past std's
+/// lock, which a thread of a run may have taken to its grave.
 pub fn to_stderr(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    #[cfg(unix)]
+    let stderr = {
+        use std::os::fd::AsFd;
+        std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from)
+    };
+    #[cfg(not(unix))]
+    let stderr = std::io::Result::Ok(std::io::stderr());
+    if let Ok(mut stderr) = stderr {
+        let _ = stderr.write_all(text.as_bytes());
+    }
 }
 
 /// What deserves a word in a run that need not have failed.

@@ -21,6 +21,10 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program::bad(PART, "now_and_then_endings", now_and_then, Kind::Panic, "main", "by process::exit(4)")
         .under_cargo(UnderCargo::Ends),
     Program::bad(PART, "abort_endings", abort, Kind::Panic, "aborts", "`aborts` aborted the program"),
+    Program::bad(PART, "midway_endings", midway, Kind::Panic, "prints", "`prints` aborted the program")
+        .under_cargo(UnderCargo::Ends),
+    Program::bad(PART, "allocating_endings", allocating, Kind::Limit, "allocates", "`allocates` overflowed its stack")
+        .under_cargo(UnderCargo::Ends),
     Program::lost(PART, "another_endings", another, Kind::Panic, "the program ended itself with code 5")
         .under_cargo(UnderCargo::Dies),
     Program::lost(PART, "another_0_endings", another_0, Kind::Panic, "the program ended itself with code 0")
@@ -54,6 +58,29 @@ fn abort(_: &mut Lab) {
     eprintln!("the end is near");
     let done = thread::spawn("aborts", || std::process::abort());
     let _: Result<(), _> = done.join();
+}
+
+/// In the middle of printing: std's lock on standard output is never given back.
+fn midway(_: &mut Lab) {
+    struct Aborts;
+    impl std::fmt::Display for Aborts {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            std::process::abort()
+        }
+    }
+    let done = thread::spawn("prints", || println!("{Aborts}"));
+    let _: Result<(), _> = done.join();
+}
+
+/// The stack ends in the allocator, whose lock is never given back: its own
+/// frames are the largest of the recursion.
+fn allocating(_: &mut Lab) {
+    fn depth(n: usize) -> usize {
+        let kept: Vec<u8> = std::hint::black_box(Vec::with_capacity(16 + n * 1009 % 5000));
+        if n == usize::MAX { 0 } else { depth(n + 1) + kept.capacity() }
+    }
+    let done = thread::spawn("allocates", || std::hint::black_box(depth(0)));
+    let _: Result<usize, _> = done.join();
 }
 
 /// The process becomes another program, and that ends: nobody in it could tell.
