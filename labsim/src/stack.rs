@@ -48,20 +48,16 @@ impl Stack {
         let mut frames = Vec::new();
         for address in addresses {
             // A return address is that of the next instruction, which may belong
-            // to another line. The innermost one is exact, and a byte less is
-            // within the same instruction's neighbour at worst.
-            let inside = address.saturating_sub(1);
-            backtrace::resolve(inside as *mut std::ffi::c_void, |symbol| {
-                let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
-                let file = symbol.filename();
-                let place = file.map(|file| match symbol.lineno() {
-                    Some(line) => format!("{}:{line}", from_workspace(file).display()),
-                    None => from_workspace(file).display().to_string(),
-                });
-                let is_students = file.is_some_and(|file| is_students(&file.to_string_lossy(), &function));
-                let has_line = symbol.lineno().is_some();
-                frames.push(Frame { function, place, has_line, is_students });
-            });
+            // to another line. Where a thread was interrupted the address is
+            // exact, and what lies before it may have no line.
+            let called = resolve(address.saturating_sub(1));
+            let has_line = |found: &[Frame]| found.iter().any(|frame| frame.has_line);
+            let found = if has_line(&called) {
+                called
+            } else {
+                Some(resolve(*address)).filter(|f| has_line(f)).unwrap_or(called)
+            };
+            frames.extend(found);
         }
         Self { frames, cut: addresses.len() >= DEPTH_MAX }
     }
@@ -122,6 +118,22 @@ impl Stack {
         }
         text
     }
+}
+
+/// The function at an address, within those it was inlined into, if any.
+fn resolve(address: usize) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    backtrace::resolve(address as *mut std::ffi::c_void, |symbol| {
+        let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
+        let file = symbol.filename();
+        let place = file.map(|file| match symbol.lineno() {
+            Some(line) => format!("{}:{line}", from_workspace(file).display()),
+            None => from_workspace(file).display().to_string(),
+        });
+        let is_students = file.is_some_and(|file| is_students(&file.to_string_lossy(), &function));
+        frames.push(Frame { function, place, has_line: symbol.lineno().is_some(), is_students });
+    });
+    frames
 }
 
 /// Paths of this workspace from its root, as cargo prints them; others as they
