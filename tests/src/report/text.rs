@@ -66,7 +66,7 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
     ));
     let name = broken.rule.unwrap_or(broken.kind.name());
     let mut message = broken.message.lines();
-    lines.push(format!("  {name}: {}", message.next().unwrap_or_default()));
+    lines.push(format!("  {name}: {}", without_name(message.next().unwrap_or_default(), name)));
     let rest: Vec<&str> = message.collect();
     for line in rest.iter().take(MESSAGE_LINES_SHOWN) {
         lines.push(format!("    {}", line.trim_start()));
@@ -125,6 +125,14 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
     text
 }
 
+/// A message that begins with the name of its kind, as labsim's do, without that.
+fn without_name<'a>(message: &'a str, name: &str) -> &'a str {
+    match message.split_once(": ") {
+        Some((first, rest)) if first.replace(' ', "").eq_ignore_ascii_case(name) => rest,
+        _ => message,
+    }
+}
+
 /// What the run has printed, as far as it was kept.
 fn printed(output: &Output) -> Vec<String> {
     if output.is_empty() {
@@ -146,4 +154,23 @@ fn printed(output: &Output) -> Vec<String> {
 pub(super) fn seconds(duration: Duration) -> String {
     let millis = duration.as_millis();
     format!("{}.{:03}s", millis / 1000, millis % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_said_once() {
+        let rows = [
+            ("deadlock: every thread waits", "Deadlock", "every thread waits"),
+            ("busy loop: 7 steps", "BusyLoop", "7 steps"),
+            ("two leaders in term 3: S1", "Figure3.ElectionSafety", "two leaders in term 3: S1"),
+            ("panicked: the end", "panic", "panicked: the end"),
+            ("stuck", "Stuck", "stuck"),
+        ];
+        for (message, name, expected) in rows {
+            assert_eq!(without_name(message, name), expected);
+        }
+    }
 }

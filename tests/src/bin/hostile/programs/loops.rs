@@ -16,9 +16,9 @@ use super::{Needs, Program, UnderCargo};
 pub(super) const PART: Part = Part { name: "loops", title: "programs that never end" };
 
 pub(super) const PROGRAMS: &[Program] = &[
-    Program::bad(PART, "yield_loops", yields, Kind::Stuck, "spins", "busy loop: "),
-    Program::bad(PART, "lock_loops", locks, Kind::Stuck, "spins", "busy loop: "),
-    Program::bad(PART, "atomic_loops", reads_an_atomic, Kind::Stuck, "spins", "busy loop: "),
+    Program::bad(PART, "yield_loops", yields, Kind::Stuck, "spins", "BusyLoop: "),
+    Program::bad(PART, "lock_loops", locks, Kind::Stuck, "spins", "BusyLoop: "),
+    Program::bad(PART, "atomic_loops", reads_an_atomic, Kind::Stuck, "spins", "BusyLoop: "),
     Program::bad(PART, "bare_loops", bare, Kind::Stuck, "spins", "`spins` runs without a call into labsim"),
     Program::lost(PART, "everywhere_loops", everywhere, Kind::Stuck, "no end after")
         .needs(Needs::LittleTime)
