@@ -11,6 +11,7 @@ use std::time::Duration;
 use labsim::node::Node;
 use labsim::sync::atomic::{AtomicBool, Ordering};
 use labsim::sync::{Condvar, Mutex};
+use labsim::time::Instant;
 use labsim::{Config, Failure, FailureKind, Outcome, channel, simulate, thread};
 
 const MS: Duration = Duration::from_millis(1);
@@ -132,6 +133,64 @@ fn a_late_notification_is_in_time() {
             shared.1.wait_while(&mut shared.0.lock(), |ready| !*ready);
         });
         outcome.result.unwrap();
+    }
+}
+
+#[test]
+fn what_is_waited_for_holds_when_the_wait_ends() {
+    // It comes true unsaid, is seen, and is false again before anybody says so.
+    for seed in 0..200 {
+        let outcome = simulate(Config::seed(seed), || {
+            heartbeat();
+            let shared = Arc::new((Mutex::new(false), Condvar::new()));
+            let theirs = Arc::clone(&shared);
+            thread::spawn("changes", move || {
+                let changes = [(5500, true, false), (900, false, true), (2000, true, true)];
+                for (after_ms, value, notifies) in changes {
+                    thread::sleep(after_ms * MS);
+                    *theirs.0.lock() = value;
+                    if notifies {
+                        theirs.1.notify_all();
+                    }
+                }
+            });
+            let mut ready = shared.0.lock();
+            shared.1.wait_while(&mut ready, |ready| !*ready);
+            *ready
+        });
+        assert!(outcome.result.unwrap(), "seed {seed}: it came back while the condition held");
+    }
+}
+
+#[test]
+fn a_look_costs_no_notification() {
+    // Four waiters that are looked at when the world is idle, and four changes at
+    // such moments: each is heard at once.
+    for seed in 0..200 {
+        let outcome = simulate(Config::seed(seed), || {
+            heartbeat();
+            let shared = Arc::new((Mutex::new(0), Condvar::new()));
+            let waits = |number: u32| {
+                let theirs = Arc::clone(&shared);
+                thread::spawn("waits", move || {
+                    theirs.1.wait_while(&mut theirs.0.lock(), |reached| *reached < number);
+                    Instant::now()
+                })
+            };
+            let waiters: Vec<_> = (1..=4).map(waits).collect();
+            let changed: Vec<_> = (1..=4)
+                .map(|number| {
+                    thread::sleep(if number == 1 { 6 * SECOND } else { SECOND });
+                    *shared.0.lock() = number;
+                    shared.1.notify_all();
+                    Instant::now()
+                })
+                .collect();
+            let heard: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect();
+            heard.into_iter().zip(changed).map(|(heard, changed)| heard.duration_since(changed)).max().unwrap()
+        });
+        let latest = outcome.result.unwrap();
+        assert!(latest < 10 * MS, "seed {seed}: heard {latest:?} later");
     }
 }
 

@@ -56,7 +56,6 @@ pub use self::crash::exit;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) use self::crash::wait_to_leave;
 pub(crate) use self::schedule::{NewThread, ThreadKey};
-pub(crate) use self::stuck::NOT_NOTIFIED_FOR;
 pub(crate) use self::waiters::{WaitList, Waiter};
 
 thread_local! {

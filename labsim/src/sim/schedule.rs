@@ -214,10 +214,15 @@ impl Schedule {
     }
 
     /// Lets a thread look at what it waits for, though nothing was said.
-    pub(super) fn wake_for_a_look(&mut self, waiter: Waiter) {
-        if self.wake(waiter) {
+    /// Returns whether it is to be switched to now; it is not among the ready.
+    pub(super) fn wake_for_a_look(&mut self, waiter: Waiter) -> bool {
+        let is_woken = self.wake(waiter);
+        if is_woken {
+            let last = self.ready.pop();
+            assert_eq!(last, Some(waiter.slot), "a thread that is not frozen is ready when woken");
             self.slots[waiter.slot as usize].woken_for_a_look = true;
         }
+        is_woken
     }
 
     /// True if the thread is still in the wait that `waiter` names.
@@ -376,7 +381,7 @@ impl Core {
 
     /// Lets a thread run until it waits, ends or is preempted. Returns whether
     /// it ended.
-    fn switch_to(&self, slot: u32) -> bool {
+    pub(super) fn switch_to(&self, slot: u32) -> bool {
         self.mix((u64::from(slot) << 48) ^ self.now.get());
         if self.tracing.get() {
             self.trace_switch(slot);

@@ -5,9 +5,10 @@
 //! right. Two kinds of waits are wrong without a doubt. Nobody may hold a lock for
 //! seconds, since no thread may sleep with one. And a `wait_while` whose condition
 //! came true some time ago has missed its notification; that can be seen, because
-//! the thread can be woken for no reason and look again. It does so with the lock
-//! in its hands and goes back to sleep if the condition still holds, so nobody
-//! notices. Besides these, a run may set a limit for all waits. A
+//! the thread can be woken for no reason and look again. It does so while nobody
+//! else runs, if the lock is free, and goes back to sleep, so nobody notices. Two
+//! looks in a row that find the condition true, a second apart, prove it: whoever
+//! made it true has had all the time to say so. Besides these, a run may set a limit for all waits. A
 //! thread whose node is paused is not looked at.
 //!
 //! Once in a virtual second, when the world is idle, all waits are looked at.
@@ -18,13 +19,9 @@ use super::core::{Core, Why};
 use super::schedule::Status;
 use super::waiters::Waiter;
 use crate::outcome::FailureKind;
-use crate::time::Duration;
 
 /// How often all waits are looked at, in virtual nanoseconds.
 const LOOK_EVERY: u64 = 1_000_000_000;
-
-/// How long a condition must have been true, and nobody said so, in all.
-pub(crate) const NOT_NOTIFIED_FOR: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Looks at all waits, if it is time. Returns whether the run has failed.
@@ -66,8 +63,15 @@ impl Core {
             self.report_stuck(slot, waited);
             return true;
         }
+        // One after the other, and before anybody else: whoever looks waits again
+        // before a notification could come.
         for waiter in to_wake {
-            self.schedule.borrow_mut().wake_for_a_look(waiter);
+            if self.schedule.borrow_mut().wake_for_a_look(waiter) {
+                self.switch_to(waiter.slot);
+            }
+            if self.stopping.get() {
+                return true;
+            }
         }
         false
     }
@@ -80,7 +84,8 @@ impl Core {
         self.fail(FailureKind::Stuck, message, Some(place));
     }
 
-    /// The running thread's condition has come true, and nobody has said so.
+    /// The running thread's condition came true a second ago at least, and nobody
+    /// has said so. Called from its look.
     #[cold]
     pub(crate) fn report_lost_wake_up(&self, since: u64, place: super::core::Place) {
         let waited = seconds(self.now.get() - since);
@@ -91,7 +96,11 @@ impl Core {
              waiters if they wait for different things"
         );
         self.fail(FailureKind::Stuck, message, Some(place));
-        self.stop_here(place);
+    }
+
+    /// The run is over, and the caller should stop.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.stopping.get()
     }
 }
 

@@ -45,16 +45,6 @@ pub struct Condvar {
     condvar: parking_lot::Condvar,
 }
 
-/// What ended a simulated wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Woken {
-    Notified,
-    TimeOut,
-    /// Nothing did: the scheduler wants to know whether the condition still
-    /// holds.
-    ForALook,
-}
-
 /// Whether a wait ended because its time was up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WaitTimeoutResult {
@@ -123,31 +113,16 @@ impl Condvar {
         place: &'static Location<'static>,
     ) {
         core.point(place);
-        let mut since = core.now();
-        let mut was_notified = true;
         while condition(guard) {
-            let waited = self.wait_simulated(guard, None, Why::Condition, since, place);
-            was_notified = waited != Woken::ForALook;
-            if was_notified {
-                since = core.now();
-            }
-        }
-        // The condition has come true, and nobody has said so. Perhaps somebody is
-        // about to; a node that was paused at the wrong moment may need a second
-        // chance.
-        for _ in 0..2 {
-            if was_notified {
-                return;
-            }
-            let woken = self.wait_simulated(guard, Some(sim::NOT_NOTIFIED_FOR / 2), Why::Condvar, since, place);
-            was_notified = woken != Woken::TimeOut || condition(guard);
-        }
-        if !was_notified {
-            core.report_lost_wake_up(since, place);
-        }
-        // True again, or notified in the end: as if nothing had been.
-        while condition(guard) {
-            self.wait_simulated(guard, None, Why::Condition, core.now(), place);
+            let since = core.now();
+            // The last look has found that the condition does not hold any more.
+            let mut is_fulfilled = false;
+            self.wait_simulated(guard, None, place, Why::Condition, &mut |data| {
+                let was_fulfilled = std::mem::replace(&mut is_fulfilled, !condition(data));
+                if was_fulfilled && is_fulfilled {
+                    core.report_lost_wake_up(since, place);
+                }
+            });
         }
     }
 
@@ -242,10 +217,7 @@ impl Condvar {
         place: &'static Location<'static>,
     ) -> WaitTimeoutResult {
         let timed_out = match context::mode() {
-            Mode::Simulated => {
-                let since = sim::with(Core::now);
-                self.wait_simulated(guard, timeout, Why::Condvar, since, place) == Woken::TimeOut
-            }
+            Mode::Simulated => self.wait_simulated(guard, timeout, place, Why::Condvar, &mut |_| {}),
             Mode::Real | Mode::Outside => {
                 self.home.outside();
                 let mutex = guard.mutex;
@@ -264,33 +236,49 @@ impl Condvar {
         WaitTimeoutResult { timed_out }
     }
 
+    /// Waits. `look` is called now and then while a thread waits for ever, with the
+    /// lock closed and nobody else running; see `sim/stuck.rs`. Returns whether
+    /// the time was up.
     fn wait_simulated<T>(
         &self,
         guard: &mut MutexGuard<'_, T>,
         timeout: Option<Duration>,
-        why: Why,
-        since: u64,
         place: &'static Location<'static>,
-    ) -> Woken {
+        why: Why,
+        look: &mut dyn FnMut(&mut T),
+    ) -> bool {
         sim::with(|core| {
             self.home.in_simulation(core, place);
             if core.is_muted(place) && timeout.is_some() {
-                return Woken::TimeOut; // A destructor of the dead waits for nobody.
+                return true; // A destructor of the dead waits for nobody.
             }
             // Whoever changes what is waited for without the lock, and notifies,
             // may do so just now, and wake nobody.
             core.point(place);
             // Between here and `wait` nobody else runs: a notification that
             // comes after the lock has opened finds us in the list.
-            let chosen = Chosen { list: &self.waiters, core, waiter: self.waiters.add(core) };
+            let mut chosen = Chosen { list: &self.waiters, core, waiter: self.waiters.add(core) };
             let mutex = guard.mutex;
             let data = guard.data.take().expect("the guard's own thread waits");
             mutex.unlock_simulated(core, data);
             let until = timeout.and_then(|timeout| core.deadline(timeout));
-            let timed_out = core.wait_from(since, why, place, until);
-            let for_a_look = core.was_woken_for_a_look();
-            if timed_out || for_a_look {
-                // It is still in the list.
+            let since = core.now();
+            let timed_out = loop {
+                let timed_out = core.wait_from(since, why, place, until);
+                if !core.was_woken_for_a_look() {
+                    break timed_out;
+                }
+                // The scheduler woke us at a moment when nobody else could run, and
+                // nobody has run since, nor will until we wait again: no
+                // notification can come meanwhile, and be missed.
+                chosen.settle(true);
+                core.observe(|| mutex.look(look));
+                if core.has_failed() {
+                    core.stop_here(place);
+                }
+                chosen = Chosen { list: &self.waiters, core, waiter: self.waiters.add(core) };
+            };
+            if timed_out {
                 chosen.settle(true);
                 guard.data = Some(mutex.lock_simulated(core, place));
             } else {
@@ -299,11 +287,7 @@ impl Condvar {
                 guard.data = Some(mutex.lock_simulated(core, place));
                 chosen.settle(false);
             }
-            match (timed_out, for_a_look) {
-                (true, _) => Woken::TimeOut,
-                (_, true) => Woken::ForALook,
-                _ => Woken::Notified,
-            }
+            timed_out
         })
     }
 }
