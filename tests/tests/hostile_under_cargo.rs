@@ -93,6 +93,7 @@ programs! {
     lock_loops
     atomic_loops
     bare_loops
+    holding_loops
     everywhere_loops
     sleep_outside
     spawn_outside

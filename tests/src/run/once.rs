@@ -205,7 +205,7 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
     result.steps = outcome.steps;
     result.hash = outcome.hash;
     result.abandoned = outcome.abandoned;
-    result.fatal = outcome.fatal;
+    result.fatal = outcome.fatal || outcome.abandoned && !printing_works();
     if let Err(failure) = outcome.result {
         result.broken = Some(Broken::from_failure(&failure));
         result.notes = outcome.notes;
@@ -219,6 +219,21 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
         });
     }
     outcome.trace
+}
+
+/// True unless a thread that was abandoned sleeps or spins with a lock on what
+/// this process prints to: whoever prints next would wait for ever.
+fn printing_works() -> bool {
+    /// The lock is held for moments by anybody else.
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let (done_tx, done_rx) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(std::io::stdout().lock());
+        drop(std::io::stderr().lock());
+        print!(""); // Where the test runner captures it, that has a lock of its own.
+        let _ = done_tx.send(());
+    });
+    done_rx.recv_timeout(PATIENCE).is_ok()
 }
 
 /// Runs twice more, with a trace, and says where the two part.

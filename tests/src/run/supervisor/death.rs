@@ -37,8 +37,8 @@ pub(super) fn broken(
             Kind::Stuck,
             "Stuck",
             format!(
-                "no end after {} s of wall time\nit runs in a loop without a call into labsim, or waits for something \
-                 outside of it: a std lock, input, a socket",
+                "no end after {} s of wall time\nits steps are too slow to get anywhere, or it waits for something that \
+                 labsim cannot see",
                 limits.wall_of(mode).as_secs_f64()
             ),
         ),
@@ -73,11 +73,16 @@ fn ended(status: Option<ExitStatus>, output: &Output) -> Broken {
         (None, Some(9)) => limit(
             "the program was killed by SIGKILL, and not by us: the system does that when memory is short".to_owned(),
         ),
-        // Without unsafe code there is no other way to touch such memory.
+        // A simulated thread that overflows its stack is caught where there are
+        // signals, and named.
         (None, Some(SIGBUS | 11)) => Broken {
             kind: Kind::Panic,
             rule: None,
-            message: format!("{STACK_OVERFLOW}\n(it was killed by {})", name(signal)),
+            message: format!(
+                "the program was killed by {}: unsafe code touched memory that is not its own, or an OS thread \
+                 overflowed its stack",
+                name(signal)
+            ),
         },
         (None, _) => outside(format!("the program was killed by {}", name(signal))),
     }
@@ -145,7 +150,7 @@ mod tests {
             (6, "", Kind::Panic, "SIGABRT"),
             (6, "thread 'main' has overflowed its stack", Kind::Panic, "stack overflow"),
             (6, "memory allocation of 99 bytes failed", Kind::Limit, "out of memory"),
-            (11, "", Kind::Panic, "stack overflow"),
+            (11, "", Kind::Panic, "unsafe code touched memory that is not its own"),
             (9, "", Kind::Limit, "memory is short"),
             (15, "", Kind::Panic, "SIGTERM"),
         ];

@@ -20,6 +20,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program::bad(PART, "lock_loops", locks, Kind::Stuck, "spins", "BusyLoop: "),
     Program::bad(PART, "atomic_loops", reads_an_atomic, Kind::Stuck, "spins", "BusyLoop: "),
     Program::bad(PART, "bare_loops", bare, Kind::Stuck, "spins", "`spins` runs without a call into labsim"),
+    Program::bad(PART, "holding_loops", holding, Kind::Stuck, "spins", "`spins` runs without a call into labsim")
+        .under_cargo(UnderCargo::Ends),
     Program::lost(PART, "everywhere_loops", everywhere, Kind::Stuck, "no end after")
         .needs(Needs::LittleTime)
         .under_cargo(UnderCargo::Hangs),
@@ -81,4 +83,13 @@ fn everywhere(_: &mut Lab) {
         *lock.lock() += 1;
         *lock.lock() += 1;
     }
+}
+
+/// As `bare`, with std's lock on standard output in hand.
+fn holding(_: &mut Lab) {
+    let done = thread::spawn("spins", || {
+        let _held = std::io::stdout().lock();
+        while std::hint::black_box(true) {}
+    });
+    let _: Result<(), _> = done.join();
 }
