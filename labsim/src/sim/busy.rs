@@ -14,10 +14,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::core::{Core, Place};
 use crate::outcome::{Failure, FailureKind};
-use std::time::Duration;
 
 /// How often a thread is seen before it is judged.
 const SIGHTINGS: u32 = 4000;
@@ -30,7 +30,6 @@ const SHARE: u32 = 95;
 type Sightings = BTreeMap<(u32, u32, &'static str, u32), (u32, Place)>;
 
 /// Where threads were seen since the suspicion arose; empty if there is none.
-#[derive(Default)]
 pub(super) struct Busy {
     seen: RefCell<Sightings>,
 }
