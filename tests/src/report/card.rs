@@ -67,11 +67,6 @@ impl Card {
         &self.total
     }
 
-    /// How many runs of a test failed, and how many there were.
-    pub fn failed_of(&self, test: &str) -> (u64, u64) {
-        self.rows.get(test).map_or((0, 0), |(tally, _)| (tally.failed, tally.runs))
-    }
-
     /// The failure with the lowest exit code.
     pub fn worst(&self) -> Option<Kind> {
         self.worst

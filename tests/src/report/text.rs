@@ -51,8 +51,8 @@ pub fn notices(result: &RunResult) -> String {
     text
 }
 
-/// The report of a red run. `failed` of `seeds` runs of its test were red.
-pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
+/// The report of a red run.
+pub fn failure(result: &RunResult) -> String {
     let Some(broken) = &result.broken else { return String::new() };
     let mut lines = Vec::new();
     let clock = if result.real { "real" } else { "virtual" };
@@ -88,9 +88,6 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
     // Once more is green: it takes two to differ.
     let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
     end.push(format!("  again: cargo lab run {} --seed {}{twice}", result.test.name, result.seed));
-    if seeds > 1 {
-        end.push(format!("  {failed} of {seeds} seeds failed; this one is the first"));
-    }
 
     let printed = printed(&result.output);
     let room = LINES_MAX.saturating_sub(lines.len() + printed.len() + end.len() + 1);

@@ -55,7 +55,6 @@ pub fn cargo_test(name: &str) {
 pub fn cargo_test_of(test: &'static LabTest) {
     let seeds = seeds::from_environment().unwrap_or_else(|error| panic!("{error}"));
     let mut failed = Vec::new();
-    let mut count = 0;
     for seed in seeds.unwrap_or(CARGO_TEST_SEEDS).iter() {
         // Past the capture of the test runner: a run that is killed has said
         // which seed it had.
@@ -65,7 +64,6 @@ pub fn cargo_test_of(test: &'static LabTest) {
         if !result.fatal {
             print!("{}", report::notices(&result));
         }
-        count += 1;
         let is_abandoned = result.abandoned;
         if result.broken.is_some() {
             failed.push(result);
@@ -75,7 +73,7 @@ pub fn cargo_test_of(test: &'static LabTest) {
         }
     }
     let Some(first) = failed.first() else { return };
-    let report = report::failure(first, failed.len() as u64, count);
+    let report = report::failure(first);
     if failed.iter().any(|run| run.fatal) {
         // Past the capture of the test runner, which will not come to show it.
         report::to_stderr(&format!("{report}  it has ended the process: the other tests of it are not run\n"));

@@ -15,6 +15,7 @@
 
 mod death;
 mod limits;
+mod patience;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ pub use self::limits::Limits;
 pub use self::process::VERB;
 
 use self::death::Killed;
+use self::patience::Patience;
 use self::process::{Event, Process, Reading, Remains, What};
 use super::once::{Died, Mode, RunResult};
 use super::output::Output;
@@ -66,7 +68,8 @@ pub struct Setting {
 /// of `jobs`. `begins` is told before each run, with the number of the worker's
 /// place, which is less than `setting.workers`. Ends early if `each` breaks.
 ///
-/// A run whose process dies or is killed fails, and the others go on.
+/// A run whose process dies or is killed fails, and the others go on. Of a test
+/// that has cost too much time for nothing, the rest is not made, and fails.
 ///
 /// # Errors
 ///
@@ -91,6 +94,7 @@ pub fn supervise(
         walls: BTreeMap::new(),
         early: BTreeMap::new(),
         due: 0,
+        patience: Patience::default(),
         is_over: false,
         begins,
         each,
@@ -143,6 +147,7 @@ struct Supervisor<'a, B, E> {
     early: BTreeMap<u64, RunResult>,
     /// The job whose result is the next to be given out.
     due: u64,
+    patience: Patience,
     is_over: bool,
     begins: B,
     each: E,
@@ -202,14 +207,20 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
         }
         while waiting < WAITING_MAX && self.has_more() {
             let number = self.returned.first().copied().unwrap_or(self.next);
-            worth += self.expected_wall(number);
-            if worth > WAITING_WALL && !(is_idle && waiting == 0) {
-                break;
+            let job = self.job(number);
+            let is_tried = !self.patience.has_given_up(job);
+            if is_tried {
+                worth += self.expected_wall(number);
+                if worth > WAITING_WALL && !(is_idle && waiting == 0) {
+                    break;
+                }
             }
             if self.returned.pop_first().is_none() {
                 self.next += 1;
             }
-            let job = self.job(number);
+            if !is_tried {
+                continue; // Its turn comes without it.
+            }
             orders.push(Order { job: number, test: job.test.name.to_owned(), seed: job.seed, mode: self.setting.mode });
             waiting += 1;
         }
@@ -361,13 +372,26 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
 
     /// Takes in the result of a job, and gives out those whose turn it is.
     fn deliver(&mut self, job: u64, result: RunResult) {
-        self.early.insert(job, result);
+        if job >= self.due {
+            self.early.insert(job, result);
+        }
         while !self.is_over
-            && let Some(result) = self.early.remove(&self.due)
+            && let Some(result) = self.next_result()
         {
             self.due += 1;
             self.is_over = (self.each)(result).is_break();
         }
+    }
+
+    /// The result whose turn it is, if it is there, or need not be.
+    fn next_result(&mut self) -> Option<RunResult> {
+        let made = self.early.remove(&self.due);
+        let job = self.jobs.get(self.due)?;
+        let instead = self.patience.instead_of(job, self.setting.mode);
+        if let (None, Some(result)) = (&instead, &made) {
+            self.patience.learn(result);
+        }
+        instead.or(made)
     }
 }
 
