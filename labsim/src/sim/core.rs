@@ -16,7 +16,7 @@ use cpu_time::ThreadTime;
 
 use super::Ended;
 use super::busy::Busy;
-use super::schedule::Schedule;
+use super::table::Schedule;
 use super::threads::RawStack;
 use super::watchdog::Pulse;
 use crate::context::Life;

@@ -22,7 +22,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Ended;
 use super::core::{Core, Place, Why};
-use super::schedule::{NewThread, Schedule, Status, ThreadKey};
+use super::spawn::NewThread;
+use super::table::{Schedule, Status, ThreadKey};
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;

@@ -1,7 +1,7 @@
 //! What a crash does to read-write locks, initialisers and barriers.
 //!
 //! Boundary: simulated crashes; those of OS threads are in `real.rs`. Mutexes and
-//! conditions are in `crash.rs`.
+//! conditions are in `waits.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -9,19 +9,7 @@ use labsim::node::Node;
 use labsim::sync::{Arc, Barrier, Once, OnceLock, OnceState, RwLock};
 use labsim::{FailureKind, thread};
 
-use crate::{MS, OnDrop, SEEDS, failure, run_seeds};
-
-/// Runs `story` under many seeds. It returns whether it hit the case that it is
-/// about; that it went through at all is what it asserts.
-fn must_hit(story: impl Fn() -> bool + Send + Copy + 'static) {
-    let hits = run_seeds(story).into_iter().filter(|hit| *hit).count();
-    assert!(hits > 0, "none of {SEEDS} seeds killed the chosen waiter before it ran");
-}
-
-/// Lets threads go as far as they get. Unlike a sleep, with a lock in hand too.
-fn let_others_run() {
-    (0..100).for_each(|_| thread::yield_now());
-}
+use crate::{MS, OnDrop, failure, let_others_run, must_hit, run_seeds};
 
 // Read-write locks.
 
