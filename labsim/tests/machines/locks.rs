@@ -13,19 +13,25 @@ use crate::{MS, OnDrop, failure, let_others_run, must_hit, run_seeds};
 
 // Read-write locks.
 
+/// The number 7, under a lock that three threads of `node` have for reading.
+fn read_by_three(node: Node) -> Arc<RwLock<u32>> {
+    let number = Arc::new(RwLock::new(7));
+    for _ in 0..3 {
+        let theirs = Arc::clone(&number);
+        node.spawn("reader", move || {
+            let _reading = theirs.read();
+            thread::park();
+        });
+    }
+    thread::sleep(MS);
+    number
+}
+
 #[test]
 fn what_dead_readers_hold_goes_to_a_writer() {
     run_seeds(|| {
         let doomed = Node::new("doomed");
-        let number = Arc::new(RwLock::new(7));
-        for _ in 0..3 {
-            let theirs = Arc::clone(&number);
-            doomed.spawn("reader", move || {
-                let _reading = theirs.read();
-                thread::park();
-            });
-        }
-        thread::sleep(MS);
+        let number = read_by_three(doomed);
         let theirs = Arc::clone(&number);
         let writer = thread::spawn("writer", move || *theirs.write() += 1);
         thread::sleep(MS);
@@ -130,15 +136,7 @@ fn kill_one_sort(reader_dies: bool) -> bool {
 fn a_dying_destructor_writes_under_a_lock_that_other_dead_threads_read() {
     run_seeds(|| {
         let doomed = Node::new("doomed");
-        let number = Arc::new(RwLock::new(7));
-        for _ in 0..3 {
-            let theirs = Arc::clone(&number);
-            doomed.spawn("reader", move || {
-                let _reading = theirs.read();
-                thread::park();
-            });
-        }
-        thread::sleep(MS);
+        let number = read_by_three(doomed);
         let theirs = Arc::clone(&number);
         doomed.spawn("writer", move || {
             let _last = OnDrop(|| *theirs.write() += 1);
