@@ -14,7 +14,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use self::lives::{RealThread, Shared, enter, leave};
 use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, Failure, FailureKind, Outcome, Trace};
 use crate::panics;
-use crate::sim::Dying;
+use crate::sim::{Dying, Place};
 use crate::thread::Slot;
 use crate::world::World;
 
@@ -78,13 +78,13 @@ pub(crate) fn begin(delay: Duration) {
     check();
 }
 
-/// Fails the run for a panic that the hook has not seen: one thrown by
-/// `resume_unwind`, or with the hook replaced.
-pub(crate) fn report_silent_panic(payload: &(dyn Any + Send)) {
+/// Fails the run for a panic that the hook has not seen. Where it was thrown is
+/// not known; where the thread was `spawned` is.
+pub(crate) fn report_silent_panic(payload: &(dyn Any + Send), spawned: Place) {
     if payload.is::<Dying>() || with(|thread| thread.world.has_failed()) != Some(false) {
         return;
     }
-    fail(Failure::here(FailureKind::Panic, format!("panicked: {}", panics::message(payload))));
+    fail(Failure::here(FailureKind::Panic, panics::silent(payload, spawned)));
 }
 /// Runs `body` as the first thread of a world on OS threads, in real time.
 ///
@@ -108,9 +108,11 @@ pub(crate) fn report_silent_panic(payload: &(dyn Any + Send)) {
 /// # Panics
 ///
 /// If the caller is itself in a world.
+#[track_caller]
 pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     assert!(context::mode() == Mode::Outside, "a real world was started inside another world");
     // What depends on the body's type is kept small: it is compiled for each body.
+    let place = Location::caller();
     let slot: Slot<T> = Arc::new(Mutex::new(None));
     let store = Arc::clone(&slot);
     let body = Box::new(move || {
@@ -119,7 +121,7 @@ pub fn run_real<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
             body()
         }));
         if let Err(payload) = &ended {
-            report_silent_panic(payload.as_ref());
+            report_silent_panic(payload.as_ref(), place);
         }
         *store.lock() = Some(ended);
     });
