@@ -99,6 +99,6 @@ impl Core {
             let _ = write!(message, "\n  {share:2} % {} at {place}", self.full_name(*slot));
         }
         message += "\n  wait with a Condvar, a channel or a sleep";
-        self.fail_of(*slot, FailureKind::BusyLoop, message, *place);
+        self.fail_of(*slot, FailureKind::BusyLoop, message, place);
     }
 }
