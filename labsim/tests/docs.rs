@@ -35,8 +35,8 @@ fn page(name: &str) -> String {
 fn paragraphs_of(example: &str) -> Vec<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "-q", "--offline", "-p", "labsim", "--example", example]).current_dir(workspace());
-    // Stacks and limits of whoever runs the tests are not those of the documents.
-    let output = cargo.env_remove("RUST_BACKTRACE").output().expect("cargo starts");
+    // The settings of whoever runs the tests are not those of the documents.
+    let output = cargo.env_remove("RUST_BACKTRACE").env_remove("LAB_WATCHDOG").output().expect("cargo starts");
     assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
     paragraphs(&String::from_utf8(output.stdout).expect("an example prints text"))
 }
@@ -90,6 +90,9 @@ fn what_a_page_quotes_is_what_the_example_prints() {
     let mut printed_by = BTreeMap::new();
     for name in PAGES {
         for (example, quoted) in quotes(&page(name)) {
+            if example == "failures" && !cfg!(all(target_os = "linux", target_env = "gnu")) {
+                continue; // Some reports say less, as `systems.md` tells.
+            }
             let printed = printed_by.entry(example.clone()).or_insert_with(|| paragraphs_of(&example));
             for quote in &quoted {
                 assert!(
@@ -103,8 +106,8 @@ fn what_a_page_quotes_is_what_the_example_prints() {
             assert!(missing.is_empty(), "{name} does not quote what `{example}` prints: {missing:#?}");
         }
     }
-    let examples: BTreeSet<&str> = printed_by.keys().map(String::as_str).collect();
-    assert_eq!(examples, BTreeSet::from(["failures", "lost_update"]), "a mark was lost");
+    let marked: BTreeSet<String> = PAGES.iter().flat_map(|name| quotes(&page(name)).into_keys()).collect();
+    assert!(marked.iter().eq(["failures", "lost_update"]), "a mark was lost: {marked:?}");
 }
 
 #[test]
