@@ -56,7 +56,7 @@ class Lab(gdb.Command):
         running = int(load(core, "current.value.value", of_core))
         slots, of_slots = find(core, "schedule.value.value.slots", of_core)
         first = int(load(slots, "buf.inner.ptr.pointer.pointer", of_slots))
-        of_slot = gdb.lookup_type("labsim::sim::schedule::Slot")
+        of_slot = gdb.lookup_type("labsim::sim::table::Slot")
         for number in range(int(load(slots, "len", of_slots))):
             slot = first + number * of_slot.sizeof
             status = str(load(slot, "status", of_slot)).rsplit("::", 1)[-1]

@@ -6,11 +6,12 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::context;
 use crate::note::Note;
-use crate::stack::Stack;
+use crate::stack::{self, Stack};
 
 /// How a run is set up. Everything not fixed here is drawn from the seed.
 ///
@@ -237,7 +238,9 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One or more lines that say what happened.
     pub message: String,
-    /// Source file, line and column, where one is to blame.
+    /// Source file, line and column, where one is to blame: from the root of the
+    /// workspace, if the file lies in it. The column is missing where the line was
+    /// read off a stack.
     pub place: Option<String>,
     /// When: virtual time, or the machine's in a real world.
     pub at: Duration,
@@ -269,6 +272,15 @@ pub struct ThreadStack {
 }
 
 /// The sorts of failure that labsim itself can tell apart.
+///
+/// Each has one name for programs, that of the variant (`BusyLoop`, by `Debug`),
+/// and one for people, the same in lower-case words (`busy loop`, by `Display`).
+///
+/// ```
+/// use labsim::FailureKind;
+/// assert_eq!(format!("{:?}", FailureKind::BusyLoop), "BusyLoop");
+/// assert_eq!(FailureKind::BusyLoop.to_string(), "busy loop");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailureKind {
     /// A thread panicked.
@@ -299,6 +311,20 @@ pub enum FailureKind {
     Raised,
 }
 
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("{self:?}");
+        let mut words = String::new();
+        for (at, letter) in name.char_indices() {
+            if letter.is_uppercase() && at > 0 {
+                words.push(' ');
+            }
+            words.push(letter.to_ascii_lowercase());
+        }
+        f.pad(&words)
+    }
+}
+
 impl Failure {
     /// A failure of the thread `thread`, with nothing more known of it.
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>, at: Duration, thread: impl Into<String>) -> Self {
@@ -316,13 +342,14 @@ impl Failure {
         }
     }
 
-    /// Turns the addresses of the stack into text.
+    /// Turns the addresses of the stack into text, and shortens the place.
     pub(crate) fn resolved(mut self) -> Self {
         if !self.addresses.is_empty() {
             let stack = Stack::from_addresses(&std::mem::take(&mut self.addresses));
             self.place = self.place.or_else(|| stack.place().map(str::to_owned));
             self.backtrace = Some(stack.render()).filter(|text| !text.is_empty());
         }
+        self.place = self.place.map(|place| stack::from_workspace(Path::new(&place)).display().to_string());
         self
     }
 
@@ -347,8 +374,12 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The kind by its name for programs, and the rest as by `Display`.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.kind)
+        // Many a message begins with the kind: that is said once.
+        let text = self.to_string();
+        let rest = text.strip_prefix(&format!("{}: ", self.kind)).unwrap_or(&text);
+        write!(f, "{:?}: {rest}", self.kind)
     }
 }

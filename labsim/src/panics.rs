@@ -14,7 +14,8 @@ use std::sync::Once;
 
 use crate::context::{self, Mode};
 use crate::outcome::{Failure, FailureKind};
-use crate::{real, sim, stack};
+use crate::sim::{self, Place};
+use crate::{real, stack};
 
 /// Installs the hook, once for the process.
 pub(crate) fn install_hook() {
@@ -63,6 +64,13 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
         .map(ToString::to_string)
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// What is said of a panic that the hook has not seen: one that was thrown by
+/// `resume_unwind`, or with another hook in its place.
+pub(crate) fn silent(payload: &(dyn Any + Send), spawned: Place) -> String {
+    let message = message(payload);
+    format!("panicked: {message}; it went past the panic hook, in a thread that was spawned at {spawned}")
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> Failure {

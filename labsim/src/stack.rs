@@ -8,7 +8,8 @@
 //! business.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Frames looked at. A recursion that overflows a stack has thousands.
 pub(crate) const DEPTH_MAX: usize = 128;
@@ -136,11 +137,25 @@ fn resolve(address: usize) -> Vec<Frame> {
     frames
 }
 
-/// Paths of this workspace from its root, as cargo prints them; others as they
-/// are.
-fn from_workspace(file: &Path) -> &Path {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    root.and_then(|root| file.strip_prefix(root).ok()).unwrap_or(file)
+/// A path within the workspace, from its root, as cargo and the compiler print it;
+/// any other as it is. Debug information has whole paths, and so has the place of
+/// a caller in a package that belongs to no workspace.
+pub(crate) fn from_workspace(file: &Path) -> &Path {
+    /// That of labsim, and the one that the program was started in.
+    static ROOTS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned);
+        let started_in = std::env::current_dir().ok().and_then(|folder| root_of(&folder));
+        own.into_iter().chain(started_in).collect()
+    });
+    ROOTS.iter().find_map(|root| file.strip_prefix(root).ok()).unwrap_or(file)
+}
+
+/// The root of the workspace that a folder lies in: that is where `Cargo.lock` is.
+/// The folder itself, if it lies in none.
+fn root_of(folder: &Path) -> Option<PathBuf> {
+    let root = folder.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(folder);
+    // Every path lies below the root of all folders, and says more with it.
+    root.parent().is_some().then(|| root.to_owned())
 }
 
 fn is_students(file: &str, function: &str) -> bool {
@@ -169,6 +184,23 @@ mod tests {
         let stack = deep(3);
         assert!(stack.mentions("deep"), "the stack was walked");
         assert!(!stack.render().contains("deep"), "{}", stack.render());
+    }
+
+    #[test]
+    fn a_file_of_the_workspace_is_named_from_its_root() {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(root_of(&package.join("src")).as_deref(), package.parent());
+        assert_eq!(from_workspace(&package.join("src/stack.rs")), Path::new("labsim/src/stack.rs"));
+        assert_eq!(from_workspace(Path::new("raft/src/lib.rs")), Path::new("raft/src/lib.rs"));
+        assert_eq!(from_workspace(Path::new("/somewhere/else.rs")), Path::new("/somewhere/else.rs"));
+        // A program of another workspace, or of none.
+        let other = std::env::temp_dir().join(format!("labsim-roots-{}", std::process::id()));
+        std::fs::create_dir_all(other.join("raft/src")).unwrap();
+        assert_eq!(root_of(&other.join("raft")), Some(other.join("raft")));
+        std::fs::write(other.join("Cargo.lock"), "").unwrap();
+        assert_eq!(root_of(&other.join("raft/src")), Some(other.clone()));
+        std::fs::remove_dir_all(&other).unwrap();
+        assert_eq!(root_of(Path::new("/")), None);
     }
 
     #[test]

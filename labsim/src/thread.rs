@@ -101,7 +101,7 @@ pub(crate) fn spawn_in<T: Send + 'static>(
                     body()
                 }));
                 if let Err(payload) = &ended {
-                    real::report_silent_panic(payload.as_ref());
+                    real::report_silent_panic(payload.as_ref(), place);
                 }
                 *store.lock() = Some(ended);
             });
@@ -119,10 +119,10 @@ pub(crate) fn spawn_in<T: Send + 'static>(
 }
 
 /// Fails the run for a panic of the calling thread that the hook has not seen.
-fn report_silent_panic(payload: &(dyn Any + Send), place: &'static Location<'static>) {
+fn report_silent_panic(payload: &(dyn Any + Send), spawned: &'static Location<'static>) {
     match context::mode() {
-        Mode::Simulated => sim::with(|core| core.report_silent_panic(payload, place)),
-        Mode::Real => real::report_silent_panic(payload),
+        Mode::Simulated => sim::with(|core| core.report_silent_panic(payload, spawned)),
+        Mode::Real => real::report_silent_panic(payload, spawned),
         Mode::Outside => {}
     }
 }

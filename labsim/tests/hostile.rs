@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use labsim::node::Node;
 use labsim::sync::{Condvar, Mutex};
-use labsim::{Config, FailureKind, Preemption, channel, simulate, thread, time, watch};
+use labsim::{Config, FailureKind, Preemption, channel, run_real, simulate, thread, time, watch};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -141,14 +141,21 @@ fn a_destructor_that_spins_while_its_thread_unwinds_ends_the_run() {
 
 #[test]
 fn a_panic_that_the_hook_does_not_see_fails_the_run() {
-    let thrown = simulate(Config::seed(1), || {
+    fn quiet() {
         let quiet = thread::spawn("quiet", || resume_unwind(Box::new("boom")));
         let _ = quiet.join();
-    });
-    assert!(thrown.result.unwrap_err().message.contains("boom"));
+    }
+    let spawned = format!("panicked: boom; it went past the panic hook, in a thread that was spawned at {}", file!());
+    for result in [simulate(Config::seed(1), quiet).result, run_real(Config::seed(1), quiet).result] {
+        let failure = result.unwrap_err();
+        assert!(failure.message.starts_with(&spawned), "{failure}");
+        // Nobody knows where it was thrown: no place is better than a wrong one.
+        assert_eq!((failure.thread.as_str(), failure.place), ("quiet", None));
+    }
 
     let main: Result<(), _> = simulate(Config::seed(1), || resume_unwind(Box::new("main"))).result;
-    assert!(main.unwrap_err().message.contains("main"));
+    let failure = main.unwrap_err();
+    assert!(failure.message.contains("main") && failure.place.is_none(), "{failure}");
 }
 
 #[test]

@@ -78,6 +78,39 @@ fn an_abort_is_named_and_survived() {
     assert_names(&failure, FailureKind::Panic, "aborted the program");
 }
 
+/// Spins when it is dropped, with or without calls into labsim.
+struct SpinsInDrop(bool);
+impl Drop for SpinsInDrop {
+    fn drop(&mut self) {
+        loop {
+            if self.0 {
+                thread::yield_now();
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// The thread is dead, and the report still names it.
+#[test]
+fn a_destructor_that_spins_while_its_thread_is_crashed_is_named() {
+    for (calls, kind, part) in [
+        (true, FailureKind::Panic, "spins in a destructor, while it is unwound"),
+        (false, FailureKind::BusyLoop, "runs without a call into labsim"),
+    ] {
+        let outcome = simulate(impatient(1), move || {
+            let node = Node::new("S1");
+            node.spawn("culprit", move || {
+                let _spins = SpinsInDrop(calls);
+                thread::sleep(Duration::from_secs(1));
+            });
+            thread::sleep(Duration::from_millis(1));
+            node.crash();
+        });
+        assert_names(&failure(outcome), kind, part);
+    }
+}
+
 struct PanicsInDrop;
 impl Drop for PanicsInDrop {
     fn drop(&mut self) {

@@ -31,6 +31,7 @@ use crate::real;
 use crate::sim::{self, Home, WaitList};
 use crate::time::Instant;
 
+mod choose;
 mod iter;
 mod machine;
 mod macros;
@@ -39,9 +40,9 @@ mod select;
 mod simulated;
 mod timers;
 
+use self::choose::Selectable;
 pub use self::iter::{IntoIter, Iter, TryIter};
 use self::rendezvous::AT_ONCE;
-use self::select::Selectable;
 pub use self::select::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
 use self::simulated::{Channel, Empty, Queue, Unsent};
 use self::timers::Timer;

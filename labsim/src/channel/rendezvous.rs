@@ -16,11 +16,11 @@
 //! here as with any channel.
 //!
 //! Boundary: meetings of one channel. What a selection waits for is in
-//! `select.rs`.
+//! `choose.rs`.
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 
-use super::select::{Claim, Operation, Side, choose};
+use super::choose::{Claim, Operation, Side, choose};
 use super::simulated::{Channel, Queue};
 use crate::sim::{Core, Place, Waiter, Why};
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, SendError, SendTimeoutError};
 use parking_lot::Mutex;
 
+use super::choose::{Claim, Selectable, Side};
 use super::rendezvous::Meeting;
-use super::select::{Claim, Selectable, Side};
 use crate::outcome::FailureKind;
 use crate::sim::{self, Core, Home, Place, WaitList, Waiter, Why};
 use crate::sync::Chosen;

@@ -3,14 +3,14 @@
 //! In a simulation nobody sends these messages. Such a receiver is a moment at
 //! which it has one, and whoever waits for it sets a timer: no thread, no queue.
 //!
-//! Boundary: when a message is there. Waiting for it is in `select.rs`.
+//! Boundary: when a message is there. Waiting for it is in `choose.rs`.
 
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use parking_lot::Mutex;
 
-use super::select::{Claim, Operation, Selectable, Side, choose};
+use super::choose::{Claim, Operation, Selectable, Side, choose};
 use super::{Receiver, ReceiverKind, rendezvous};
 use crate::context::{self, Mode};
 use crate::sim::{self, Core, Home, Place, Why};

@@ -14,10 +14,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Duration;
 
 use super::core::{Core, Place};
-use crate::outcome::{Failure, FailureKind};
+use crate::outcome::FailureKind;
 
 /// How often a thread is seen before it is judged.
 const SIGHTINGS: u32 = 4000;
@@ -93,23 +92,13 @@ impl Core {
     fn report_busy(&self, seen: &Sightings, steps: u64) {
         let mut lines: Vec<_> = seen.iter().collect();
         lines.sort_by_key(|(thread, (count, _))| (std::cmp::Reverse(*count), **thread));
-        let ((_, slot, ..), (_, place)) = *lines.first().expect("there were sightings");
+        let ((_, slot, ..), (_, place)) = lines.first().expect("there were sightings");
         let mut message = format!("busy loop: {steps} steps on end, and nobody was idle for a moment; seen");
         for ((_, slot, ..), (count, place)) in lines.iter().take(PLACES) {
             let share = count * 100 / SIGHTINGS;
             let _ = write!(message, "\n  {share:2} % {} at {place}", self.full_name(*slot));
         }
         message += "\n  wait with a Condvar, a channel or a sleep";
-        let name = self.schedule.borrow().name(*slot).into_owned();
-        let node = self.schedule.borrow().life(*slot);
-        let at = Duration::from_nanos(self.now.get());
-        self.with_world(|world| {
-            world.fail(Failure {
-                place: Some(place.to_string()),
-                node: node.map(|life| world.name_if_free(life.node)),
-                ..Failure::new(FailureKind::BusyLoop, message, at, name)
-            });
-        });
-        self.stopping.set(true);
+        self.fail_of(*slot, FailureKind::BusyLoop, message, place);
     }
 }

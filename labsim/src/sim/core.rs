@@ -16,10 +16,10 @@ use cpu_time::ThreadTime;
 
 use super::Ended;
 use super::busy::Busy;
-use super::schedule::Schedule;
+use super::table::Schedule;
 use super::threads::RawStack;
 use super::watchdog::Pulse;
-use crate::context::Life;
+use crate::context::{self, Life};
 use crate::outcome::{Failure, FailureKind, Preemption, Trace};
 use crate::rand::Stream;
 use crate::world::World;
@@ -430,8 +430,21 @@ impl Core {
     }
 
     /// As `fail`, for a failure that is already described, its node excepted.
-    pub(crate) fn fail_with(&self, mut failure: Failure) {
-        let life = self.life();
+    pub(crate) fn fail_with(&self, failure: Failure) {
+        self.fail_on(self.life(), failure);
+    }
+
+    /// As `fail`, for the thread in `slot`, which need not be the running one.
+    pub(super) fn fail_of(&self, slot: u32, kind: FailureKind, message: String, place: Place) {
+        let (name, life) = {
+            let schedule = self.schedule.borrow();
+            (schedule.name(slot), schedule.life(slot))
+        };
+        let place = Some(place.to_string());
+        self.fail_on(life, Failure { place, ..Failure::new(kind, message, context::elapsed(), name) });
+    }
+
+    fn fail_on(&self, life: Option<Life>, mut failure: Failure) {
         self.with_world(|world| {
             failure.node = life.map(|life| world.name_if_free(life.node));
             world.fail(failure);

@@ -22,7 +22,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Ended;
 use super::core::{Core, Place, Why};
-use super::schedule::{NewThread, Schedule, Status, ThreadKey};
+use super::spawn::NewThread;
+use super::table::{Schedule, Status, ThreadKey};
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;
@@ -330,15 +331,14 @@ impl Core {
         self.abandon(&format!("{what}, while it is unwound"), place);
     }
 
-    /// Fails the run for a panic that the hook has not seen: one thrown by
-    /// `resume_unwind`, or with the hook replaced.
+    /// Fails the run for a panic that the hook has not seen. Where it was thrown is
+    /// not known; where the thread was `spawned` is.
     #[cold]
-    pub(crate) fn report_silent_panic(&self, payload: &(dyn std::any::Any + Send), place: Place) {
+    pub(crate) fn report_silent_panic(&self, payload: &(dyn std::any::Any + Send), spawned: Place) {
         if payload.is::<Dying>() || self.dying.get() || self.with_world(World::has_failed) {
             return;
         }
-        let message = crate::panics::message(payload);
-        self.fail(FailureKind::Panic, format!("panicked: {message}"), Some(place));
+        self.fail(FailureKind::Panic, crate::panics::silent(payload, spawned), None);
     }
 
     /// Ends the run from where it stands. The stacks of this simulation are

@@ -9,7 +9,9 @@
 //! | file | is |
 //! |---|---|
 //! | `core.rs` | the state, the clock, and what a step costs |
-//! | `schedule.rs` | the loop that picks who runs; waiting and waking |
+//! | `schedule.rs` | the loop that picks who runs |
+//! | `table.rs` | who is ready, who waits, and the timers |
+//! | `spawn.rs`, `wait.rs` | how a thread begins, ends, waits and is woken |
 //! | `crash.rs` | unwinding the threads of a dead node, and what they may still do |
 //! | `threads.rs` | what a report says of threads; the deadlock |
 //! | `stuck.rs`, `busy.rs` | waits that will not end, loops that get nowhere |
@@ -44,9 +46,12 @@ mod signals;
 #[cfg(not(unix))]
 #[path = "no_signals.rs"]
 mod signals;
+mod spawn;
 mod stuck;
+mod table;
 mod threads;
 mod trap;
+mod wait;
 mod waiters;
 mod watchdog;
 
@@ -55,7 +60,8 @@ pub(crate) use self::crash::Dying;
 pub use self::crash::exit;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) use self::crash::wait_to_leave;
-pub(crate) use self::schedule::{NewThread, ThreadKey};
+pub(crate) use self::spawn::NewThread;
+pub(crate) use self::table::ThreadKey;
 pub(crate) use self::waiters::{WaitList, Waiter};
 
 thread_local! {

@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 
 use super::core::{Core, Place, Why};
-use super::schedule::{Schedule, Status};
+use super::table::{Schedule, Status};
 use super::waiters::Waiter;
 use crate::clock::NodeClock;
 use crate::context::Life;

@@ -16,7 +16,7 @@
 //! Boundary: finds them. How they are described is in `threads.rs`.
 
 use super::core::{Core, Why};
-use super::schedule::Status;
+use super::table::Status;
 use super::waiters::Waiter;
 use crate::outcome::FailureKind;
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use super::core::{Core, Place, Why};
 use super::fiber::Fiber;
-use super::schedule::Status;
+use super::table::Status;
 use crate::outcome::FailureKind;
 
 /// Threads listed in a report; a deadlock of more is told by these.

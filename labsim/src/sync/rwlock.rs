@@ -79,20 +79,8 @@ impl<T> RwLock<T> {
     #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         let place = Location::caller();
-        let data = match context::mode() {
-            Mode::Simulated => sim::with(|core| {
-                core.point(place);
-                self.read_simulated(core, place, Patience::Endless)
-            })
-            .expect("it waits until it has the lock"),
-            Mode::Real | Mode::Outside => {
-                real::check();
-                self.home.outside();
-                let data = self.data.read();
-                real::check(); // It may have died while it waited.
-                data
-            }
-        };
+        let simulated = |core: &Core| self.read_simulated(core, place, Patience::Endless);
+        let data = self.take(place, simulated, || Some(real::stay(self.data.read()))).expect(ENDLESS);
         RwLockReadGuard { lock: self, data: Some(data) }
     }
 
@@ -101,20 +89,8 @@ impl<T> RwLock<T> {
     #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         let place = Location::caller();
-        let data = match context::mode() {
-            Mode::Simulated => sim::with(|core| {
-                core.point(place);
-                self.write_simulated(core, place, Patience::Endless)
-            })
-            .expect("it waits until it has the lock"),
-            Mode::Real | Mode::Outside => {
-                real::check();
-                self.home.outside();
-                let data = self.data.write();
-                real::check(); // It may have died while it waited.
-                data
-            }
-        };
+        let simulated = |core: &Core| self.write_simulated(core, place, Patience::Endless);
+        let data = self.take(place, simulated, || Some(real::stay(self.data.write()))).expect(ENDLESS);
         RwLockWriteGuard { lock: self, data: Some(data) }
     }
 
@@ -123,18 +99,9 @@ impl<T> RwLock<T> {
     #[track_caller]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         let place = Location::caller();
-        let data = match context::mode() {
-            Mode::Simulated => sim::with(|core| {
-                core.point(place);
-                self.read_simulated(core, place, Patience::None)
-            }),
-            Mode::Real | Mode::Outside => {
-                real::check();
-                self.home.outside();
-                self.data.try_read()
-            }
-        };
-        data.map(|data| RwLockReadGuard { lock: self, data: Some(data) })
+        let simulated = |core: &Core| self.read_simulated(core, place, Patience::None);
+        let data = self.take(place, simulated, || self.data.try_read())?;
+        Some(RwLockReadGuard { lock: self, data: Some(data) })
     }
 
     /// Takes the lock for writing if it is free.
@@ -142,54 +109,49 @@ impl<T> RwLock<T> {
     #[track_caller]
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
         let place = Location::caller();
-        let data = match context::mode() {
-            Mode::Simulated => sim::with(|core| {
-                core.point(place);
-                self.write_simulated(core, place, Patience::None)
-            }),
-            Mode::Real | Mode::Outside => {
-                real::check();
-                self.home.outside();
-                self.data.try_write()
-            }
-        };
-        data.map(|data| RwLockWriteGuard { lock: self, data: Some(data) })
+        let simulated = |core: &Core| self.write_simulated(core, place, Patience::None);
+        let data = self.take(place, simulated, || self.data.try_write())?;
+        Some(RwLockWriteGuard { lock: self, data: Some(data) })
     }
 
     /// Takes the lock for reading if it can within `timeout`.
     #[track_caller]
     pub fn try_read_for(&self, timeout: Duration) -> Option<RwLockReadGuard<'_, T>> {
         let place = Location::caller();
-        let data = match context::mode() {
-            Mode::Simulated => sim::with(|core| {
-                core.point(place);
-                self.read_simulated(core, place, Patience::Until(core.deadline(timeout)))
-            }),
-            Mode::Real | Mode::Outside => {
-                real::check();
-                self.home.outside();
-                self.data.try_read_for(timeout)
-            }
-        };
-        data.map(|data| RwLockReadGuard { lock: self, data: Some(data) })
+        let simulated = |core: &Core| self.read_simulated(core, place, Patience::Until(core.deadline(timeout)));
+        let data = self.take(place, simulated, || self.data.try_read_for(real::machine_time(timeout)))?;
+        Some(RwLockReadGuard { lock: self, data: Some(data) })
     }
 
     /// Takes the lock for writing if it becomes free within `timeout`.
     #[track_caller]
     pub fn try_write_for(&self, timeout: Duration) -> Option<RwLockWriteGuard<'_, T>> {
         let place = Location::caller();
-        let data = match context::mode() {
+        let simulated = |core: &Core| self.write_simulated(core, place, Patience::Until(core.deadline(timeout)));
+        let data = self.take(place, simulated, || self.data.try_write_for(real::machine_time(timeout)))?;
+        Some(RwLockWriteGuard { lock: self, data: Some(data) })
+    }
+
+    /// Takes the lock in the way of the caller's world.
+    #[inline]
+    #[track_caller]
+    fn take<D>(
+        &self,
+        place: Place,
+        simulated: impl FnOnce(&Core) -> Option<D>,
+        outside: impl FnOnce() -> Option<D>,
+    ) -> Option<D> {
+        match context::mode() {
             Mode::Simulated => sim::with(|core| {
                 core.point(place);
-                self.write_simulated(core, place, Patience::Until(core.deadline(timeout)))
+                simulated(core)
             }),
             Mode::Real | Mode::Outside => {
                 real::check();
                 self.home.outside();
-                self.data.try_write_for(timeout)
+                outside()
             }
-        };
-        data.map(|data| RwLockWriteGuard { lock: self, data: Some(data) })
+        }
     }
 
     /// The value, with no need to lock: nobody else has the lock.
@@ -311,12 +273,14 @@ impl<T> RwLock<T> {
     }
 }
 
+const ENDLESS: &str = "who waits without end gets the lock";
+
 /// How long a simulated thread waits for a lock.
 #[derive(Clone, Copy)]
 enum Patience {
     /// It only tries.
     None,
-    /// Until the clock shows this; the end of the clock counts as never.
+    /// Until its own clock shows this; the end of the clock counts as never.
     Until(Option<u64>),
     Endless,
 }
@@ -332,7 +296,7 @@ impl Patience {
     fn is_over(self, core: &Core) -> bool {
         match self {
             Patience::None => true,
-            Patience::Until(until) => core.must_not_switch() || until.is_some_and(|until| core.now() >= until),
+            Patience::Until(until) => core.must_not_switch() || until.is_some_and(|until| core.clock_now() >= until),
             Patience::Endless => false,
         }
     }

@@ -10,7 +10,7 @@ use labsim::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use labsim::thread;
 use labsim::time::{Duration, Instant};
 
-use super::{LONG, SHORT, STEPS, everywhere, in_simulations, timed, wait_until};
+use super::{LONG, SHORT, STEPS, everywhere, in_simulations, receive_all, timed, wait_until, waits};
 
 #[test]
 fn messages_arrive_in_the_order_of_their_sender() {
@@ -60,24 +60,7 @@ fn a_bounded_channel_is_full_at_its_capacity() {
 
 #[test]
 fn a_sender_is_never_further_ahead_than_the_capacity() {
-    everywhere(|| {
-        let (tx, rx) = channel::bounded(2);
-        let sent = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&sent);
-        let producer = thread::spawn("producer", move || {
-            for n in 0..20 {
-                tx.send(n).unwrap();
-                count.fetch_add(1, SeqCst);
-            }
-        });
-        for received in 0..20 {
-            thread::yield_now();
-            let sent = sent.load(SeqCst);
-            assert!(sent <= received + 2, "{sent} sent, {received} received");
-            assert_eq!(rx.recv(), Ok(received));
-        }
-        producer.join().unwrap();
-    });
+    everywhere(|| receive_all(2));
 }
 
 /// With all the time in the world a full channel still takes no more.
@@ -106,12 +89,8 @@ fn an_empty_channel_is_waited_for_until_the_time_is_up() {
     everywhere(|| {
         let (tx, rx) = channel::unbounded::<u32>();
         assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
-        let (result, took) = timed(|| rx.recv_timeout(SHORT));
-        assert_eq!(result, Err(RecvTimeoutError::Timeout));
-        assert!(took >= SHORT, "over after {took:?}");
-        let (result, took) = timed(|| rx.recv_deadline(Instant::now() + SHORT));
-        assert_eq!(result, Err(RecvTimeoutError::Timeout));
-        assert!(took >= SHORT, "over after {took:?}");
+        assert_eq!(waits(|| rx.recv_timeout(SHORT)), Err(RecvTimeoutError::Timeout));
+        assert_eq!(waits(|| rx.recv_deadline(Instant::now() + SHORT)), Err(RecvTimeoutError::Timeout));
         drop(tx);
     });
 }
@@ -121,12 +100,8 @@ fn a_full_channel_is_waited_for_until_the_time_is_up() {
     everywhere(|| {
         let (tx, rx) = channel::bounded(1);
         tx.send(1).unwrap();
-        let (result, took) = timed(|| tx.send_timeout(2, SHORT));
-        assert_eq!(result, Err(SendTimeoutError::Timeout(2)));
-        assert!(took >= SHORT, "over after {took:?}");
-        let (result, took) = timed(|| tx.send_deadline(3, Instant::now() + SHORT));
-        assert_eq!(result, Err(SendTimeoutError::Timeout(3)));
-        assert!(took >= SHORT, "over after {took:?}");
+        assert_eq!(waits(|| tx.send_timeout(2, SHORT)), Err(SendTimeoutError::Timeout(2)));
+        assert_eq!(waits(|| tx.send_deadline(3, Instant::now() + SHORT)), Err(SendTimeoutError::Timeout(3)));
         assert!(rx.try_iter().eq([1]), "what timed out was sent all the same");
     });
 }

@@ -41,6 +41,9 @@ mod worlds;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use labsim::channel::RecvError;
+use labsim::sync::Arc;
+use labsim::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use labsim::time::{Duration, Instant};
 use labsim::{Config, Failure, FailureKind, run_real, simulate};
 
@@ -125,6 +128,36 @@ fn wait_until(condition: impl Fn() -> bool) {
     while !condition() {
         labsim::thread::yield_now();
     }
+}
+
+/// Sends 20 numbers through a channel of this `capacity`, and receives them.
+/// The sender is never further ahead than that.
+fn receive_all(capacity: usize) {
+    let (tx, rx) = labsim::channel::bounded(capacity);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let producer = labsim::thread::spawn("producer", move || {
+        for n in 0..20 {
+            tx.send(n).unwrap();
+            count.fetch_add(1, SeqCst);
+        }
+    });
+    for received in 0..20 {
+        labsim::thread::yield_now();
+        let sent = sent.load(SeqCst);
+        assert!(sent <= received + capacity, "{sent} sent, {received} received");
+        assert_eq!(rx.recv(), Ok(received));
+    }
+    assert_eq!(rx.recv(), Err(RecvError));
+    producer.join().unwrap();
+}
+
+/// Checks that `call` waits for [`SHORT`] at least, and returns what it returned.
+#[track_caller]
+fn waits<R>(call: impl FnOnce() -> R) -> R {
+    let (result, took) = timed(call);
+    assert!(took >= SHORT, "over after {took:?}");
+    result
 }
 
 /// Runs `call` and returns how long it took, on the clock of this world.

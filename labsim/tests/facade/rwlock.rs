@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use labsim::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use labsim::sync::{Arc, Mutex, RwLock, locks_held};
-use labsim::time::Duration;
-use labsim::{Config, FailureKind, simulate, thread};
+use labsim::time::{Duration, Instant};
+use labsim::{Config, FailureKind, channel, rand, simulate, thread};
 
 use super::{LONG, SEARCH_SEEDS, SHORT, assert_failed, everywhere, failure_of, in_simulations, timed, wait_until};
 
@@ -169,6 +169,34 @@ fn a_reader_goes_on_when_the_writer_before_it_gives_up() {
         assert_eq!(late.join().unwrap(), 7);
         assert!(!writer.join().unwrap());
         drop(reading);
+    });
+}
+
+/// The turn of a reader whose time is up, but who does not run yet, is the next
+/// writer's: nobody else would ever tell that one.
+#[test]
+fn a_writer_goes_on_when_the_time_of_the_reader_before_it_is_up() {
+    everywhere(|| {
+        let number = Arc::new(RwLock::new(7));
+        let mut writing = number.write();
+        let (tx, rx) = channel::unbounded();
+        let theirs = Arc::clone(&number);
+        let reader = thread::spawn("reader", move || {
+            tx.send(Instant::now() + SHORT).unwrap();
+            theirs.try_read_for(SHORT).map(|number| *number)
+        });
+        let theirs = Arc::clone(&number);
+        let writer = thread::spawn("writer", move || *theirs.write() += 1);
+        wait_until(|| !rx.is_empty());
+        let up = rx.try_recv().unwrap();
+        wait_until(|| Instant::now() >= up);
+        // A few steps more, without a yield: the reader's turn has come by then.
+        (0..rand::below(10)).for_each(|_| _ = Instant::now());
+        *writing += 1;
+        drop(writing);
+        writer.join().unwrap();
+        assert!(reader.join().unwrap().is_none_or(|seen| seen == 8 || seen == 9));
+        assert_eq!(*number.read(), 9);
     });
 }
 

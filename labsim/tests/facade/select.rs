@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use labsim::channel::{
     self, RecvError, RecvTimeoutError, Select, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
-use labsim::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use labsim::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use labsim::sync::{Arc, Mutex};
 use labsim::time::{Duration, Instant};
 use labsim::{Config, FailureKind, select, simulate, thread};
 
 use super::{
-    LONG, SEARCH_SEEDS, SHORT, STEPS, assert_failed, everywhere, failure_of, in_simulations, panic_of, timed,
-    wait_until,
+    LONG, SEARCH_SEEDS, SHORT, STEPS, assert_failed, everywhere, failure_of, in_simulations, panic_of, receive_all,
+    timed, wait_until, waits,
 };
 
 // Rendezvous.
@@ -28,37 +28,15 @@ fn a_channel_without_room_holds_nothing() {
         assert_eq!((rx.len(), rx.is_empty(), rx.is_full()), (0, true, true));
         assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
         assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
-        let (sent, took) = timed(|| tx.send_timeout(2, SHORT));
-        assert_eq!(sent, Err(SendTimeoutError::Timeout(2)));
-        assert!(took >= SHORT, "over after {took:?}");
-        let (received, took) = timed(|| rx.recv_timeout(SHORT));
-        assert_eq!(received, Err(RecvTimeoutError::Timeout));
-        assert!(took >= SHORT, "over after {took:?}");
+        assert_eq!(waits(|| tx.send_timeout(2, SHORT)), Err(SendTimeoutError::Timeout(2)));
+        assert_eq!(waits(|| rx.recv_timeout(SHORT)), Err(RecvTimeoutError::Timeout));
         assert_eq!(rx.try_recv(), Err(TryRecvError::Empty), "what timed out was sent all the same");
     });
 }
 
 #[test]
 fn a_send_without_room_returns_when_its_message_is_taken() {
-    everywhere(|| {
-        let (tx, rx) = channel::bounded(0);
-        let sent = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&sent);
-        let producer = thread::spawn("producer", move || {
-            for n in 0..20 {
-                tx.send(n).unwrap();
-                count.fetch_add(1, SeqCst);
-            }
-        });
-        for received in 0..20 {
-            thread::yield_now();
-            let sent = sent.load(SeqCst);
-            assert!(sent <= received, "{sent} sent, {received} received");
-            assert_eq!(rx.recv(), Ok(received));
-        }
-        assert_eq!(rx.recv(), Err(RecvError));
-        producer.join().unwrap();
-    });
+    everywhere(|| receive_all(0));
 }
 
 /// Nobody receives, however long it takes.

@@ -3,7 +3,7 @@
 //! Boundary: simulated clocks; those of OS threads are in `real.rs`.
 
 use labsim::node::Node;
-use labsim::sync::{Arc, Condvar, Mutex};
+use labsim::sync::{Arc, Condvar, Mutex, RwLock};
 use labsim::time::{Duration, Instant};
 use labsim::{Config, channel, links, note, rand, simulate, thread};
 
@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const STEPS: Duration = MS;
 
 /// Every way to wait for a second.
-const WAITS: [(&str, fn()); 9] = [
+const WAITS: [(&str, fn()); 11] = [
     ("sleep", || thread::sleep(SECOND)),
     ("sleep_until", || thread::sleep_until(Instant::now() + SECOND)),
     ("park_timeout", || thread::park_timeout(SECOND)),
@@ -49,6 +49,16 @@ const WAITS: [(&str, fn()); 9] = [
         rx.recv().unwrap();
         assert!(lock.try_lock_for(SECOND).is_none());
     }),
+    ("try_read_for", || {
+        let lock = RwLock::new(());
+        let _held = lock.write();
+        assert!(lock.try_read_for(SECOND).is_none());
+    }),
+    ("try_write_for", || {
+        let lock = RwLock::new(());
+        let _held = lock.read();
+        assert!(lock.try_write_for(SECOND).is_none());
+    }),
 ];
 
 /// Checks that a time on the world's clock is `expected`, a few steps more at most.
@@ -75,23 +85,29 @@ fn every_wait_goes_by_the_clock_of_the_node() {
     }
 }
 
+/// Checks how long a wait takes in all if the node's clock is changed after 400 ms.
+#[track_caller]
+fn assert_takes(what: &str, wait: fn(), change: impl Fn(Node) + Send + Copy + 'static, expected: Duration) {
+    for seed in 0..20 {
+        let took = run(seed, move || {
+            let node = Node::new("S0");
+            let begun = Instant::now();
+            let waiter = node.spawn("waiter", wait);
+            thread::sleep(400 * MS);
+            change(node);
+            waiter.join().unwrap();
+            begun.elapsed()
+        });
+        assert_took(what, took, expected);
+    }
+}
+
 #[test]
 fn a_change_of_the_rate_moves_every_wait_that_is_under_way() {
     for (name, wait) in WAITS {
         // 400 ms are over, 600 to go.
         for (rate_ppm, expected) in [(500_000, 800 * MS), (-400_000, 1400 * MS)] {
-            for seed in 0..20 {
-                let took = run(seed, move || {
-                    let node = Node::new("S0");
-                    let begun = Instant::now();
-                    let waiter = node.spawn("waiter", wait);
-                    thread::sleep(400 * MS);
-                    node.set_clock_rate(rate_ppm);
-                    waiter.join().unwrap();
-                    begun.elapsed()
-                });
-                assert_took(name, took, expected - STEPS.min(MS / 2));
-            }
+            assert_takes(name, wait, move |node| node.set_clock_rate(rate_ppm), expected - STEPS.min(MS / 2));
         }
     }
 }
@@ -100,18 +116,7 @@ fn a_change_of_the_rate_moves_every_wait_that_is_under_way() {
 fn a_clock_that_is_put_forward_ends_every_wait_so_much_earlier() {
     for (name, wait) in WAITS {
         for (ahead, expected) in [(300 * MS, 700 * MS), (3000 * MS, 400 * MS)] {
-            for seed in 0..20 {
-                let took = run(seed, move || {
-                    let node = Node::new("S0");
-                    let begun = Instant::now();
-                    let waiter = node.spawn("waiter", wait);
-                    thread::sleep(400 * MS);
-                    node.put_clock_forward(ahead);
-                    waiter.join().unwrap();
-                    begun.elapsed()
-                });
-                assert_took(name, took, expected);
-            }
+            assert_takes(name, wait, move |node| node.put_clock_forward(ahead), expected);
         }
     }
 }

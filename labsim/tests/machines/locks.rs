@@ -1,7 +1,7 @@
 //! What a crash does to read-write locks, initialisers and barriers.
 //!
 //! Boundary: simulated crashes; those of OS threads are in `real.rs`. Mutexes and
-//! conditions are in `crash.rs`.
+//! conditions are in `waits.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -9,35 +9,29 @@ use labsim::node::Node;
 use labsim::sync::{Arc, Barrier, Once, OnceLock, OnceState, RwLock};
 use labsim::{FailureKind, thread};
 
-use crate::{MS, OnDrop, SEEDS, failure, run_seeds};
-
-/// Runs `story` under many seeds. It returns whether it hit the case that it is
-/// about; that it went through at all is what it asserts.
-fn must_hit(story: impl Fn() -> bool + Send + Copy + 'static) {
-    let hits = run_seeds(story).into_iter().filter(|hit| *hit).count();
-    assert!(hits > 0, "none of {SEEDS} seeds killed the chosen waiter before it ran");
-}
-
-/// Lets threads go as far as they get. Unlike a sleep, with a lock in hand too.
-fn let_others_run() {
-    (0..100).for_each(|_| thread::yield_now());
-}
+use crate::{MS, OnDrop, failure, let_others_run, must_hit, run_seeds};
 
 // Read-write locks.
+
+/// The number 7, under a lock that three threads of `node` have for reading.
+fn read_by_three(node: Node) -> Arc<RwLock<u32>> {
+    let number = Arc::new(RwLock::new(7));
+    for _ in 0..3 {
+        let theirs = Arc::clone(&number);
+        node.spawn("reader", move || {
+            let _reading = theirs.read();
+            thread::park();
+        });
+    }
+    thread::sleep(MS);
+    number
+}
 
 #[test]
 fn what_dead_readers_hold_goes_to_a_writer() {
     run_seeds(|| {
         let doomed = Node::new("doomed");
-        let number = Arc::new(RwLock::new(7));
-        for _ in 0..3 {
-            let theirs = Arc::clone(&number);
-            doomed.spawn("reader", move || {
-                let _reading = theirs.read();
-                thread::park();
-            });
-        }
-        thread::sleep(MS);
+        let number = read_by_three(doomed);
         let theirs = Arc::clone(&number);
         let writer = thread::spawn("writer", move || *theirs.write() += 1);
         thread::sleep(MS);
@@ -142,15 +136,7 @@ fn kill_one_sort(reader_dies: bool) -> bool {
 fn a_dying_destructor_writes_under_a_lock_that_other_dead_threads_read() {
     run_seeds(|| {
         let doomed = Node::new("doomed");
-        let number = Arc::new(RwLock::new(7));
-        for _ in 0..3 {
-            let theirs = Arc::clone(&number);
-            doomed.spawn("reader", move || {
-                let _reading = theirs.read();
-                thread::park();
-            });
-        }
-        thread::sleep(MS);
+        let number = read_by_three(doomed);
         let theirs = Arc::clone(&number);
         doomed.spawn("writer", move || {
             let _last = OnDrop(|| *theirs.write() += 1);

@@ -7,10 +7,12 @@
 //!
 //! | file | is about |
 //! |---|---|
-//! | `crash.rs` | what a crash does to threads, locks and waits |
+//! | `crash.rs` | dead at once, and the lives of a node |
+//! | `waits.rs` | what a crash does to locks, conditions and channels |
+//! | `locks.rs` | the same for read-write locks, initialisers and barriers |
+//! | `dying.rs` | what the destructors of the dead may do, and who catches what |
 //! | `pause.rs` | what a pause keeps from happening, and what not |
 //! | `clock.rs` | nodes whose clocks go wrong |
-//! | `locks.rs` | the same for read-write locks, initialisers and barriers |
 //! | `scope.rs` | scoped threads, and the frames they borrow from |
 //! | `disk.rs` | what a crash leaves of files |
 //! | `links.rs` | what becomes of a message |
@@ -26,6 +28,7 @@ mod clock;
 mod crash;
 mod determinism;
 mod disk;
+mod dying;
 mod links;
 mod locks;
 mod note;
@@ -33,13 +36,17 @@ mod pause;
 mod real;
 mod reports;
 mod scope;
+mod waits;
 mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use labsim::node::Node;
+use labsim::sync::Arc;
 use labsim::time::Duration;
-use labsim::{Config, Failure, simulate};
+use labsim::{Config, Failure, simulate, thread};
 
 /// How many seeds a story is told under. They differ in who runs first.
 const SEEDS: u64 = 200;
@@ -56,6 +63,34 @@ fn run<T: Send + 'static>(seed: u64, body: impl FnOnce() -> T + Send + 'static) 
 #[track_caller]
 fn run_seeds<T: Send + 'static>(story: impl Fn() -> T + Send + Copy + 'static) -> Vec<T> {
     (0..SEEDS).map(|seed| run(seed, story)).collect()
+}
+
+/// Tells a story whose point not every seed meets. It returns whether it did;
+/// that it went through at all is what it asserts.
+#[track_caller]
+fn must_hit(story: impl Fn() -> bool + Send + Copy + 'static) {
+    let hits = run_seeds(story).into_iter().filter(|hit| *hit).count();
+    assert!(hits > 0, "none of {SEEDS} seeds killed the chosen waiter before it ran");
+}
+
+/// Lets threads go as far as they get. Unlike a sleep, with a lock in hand too.
+fn let_others_run() {
+    (0..100).for_each(|_| thread::yield_now());
+}
+
+/// Three threads of `node` that take steps for ever, and the count of these.
+fn count_steps(node: &Node) -> Arc<AtomicU32> {
+    let steps = Arc::new(AtomicU32::new(0));
+    for _ in 0..3 {
+        let steps = Arc::clone(&steps);
+        node.spawn("count", move || {
+            loop {
+                steps.fetch_add(1, Ordering::Relaxed);
+                thread::yield_now();
+            }
+        });
+    }
+    steps
 }
 
 /// How `body` fails under `seed`.

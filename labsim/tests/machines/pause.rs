@@ -11,7 +11,7 @@ use labsim::sync::{Arc, Condvar, Mutex};
 use labsim::time::Instant;
 use labsim::{Config, FailureKind, channel, rand, simulate, thread, watch};
 
-use crate::{MS, OnDrop, failure, run, run_seeds};
+use crate::{MS, OnDrop, count_steps, failure, run, run_seeds};
 
 // Nothing runs.
 
@@ -19,16 +19,7 @@ use crate::{MS, OnDrop, failure, run, run_seeds};
 fn a_paused_node_takes_not_one_more_step_until_it_is_resumed() {
     run_seeds(|| {
         let node = Node::new("counter");
-        let steps = Arc::new(AtomicU32::new(0));
-        for _ in 0..3 {
-            let steps = Arc::clone(&steps);
-            node.spawn("count", move || {
-                loop {
-                    steps.fetch_add(1, Ordering::Relaxed);
-                    thread::yield_now();
-                }
-            });
-        }
+        let steps = count_steps(&node);
         thread::sleep(MS);
 
         node.pause();

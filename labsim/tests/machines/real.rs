@@ -10,7 +10,7 @@ use std::sync::Mutex as Plain;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use labsim::node::Node;
-use labsim::sync::{Arc, Barrier, Condvar, Mutex, Once, OnceState};
+use labsim::sync::{Arc, Barrier, Condvar, Mutex, Once, OnceState, RwLock};
 use labsim::time::{Duration, Instant};
 use labsim::{Config, Failure, FailureKind, channel, links, note, run_real, thread, watch};
 
@@ -688,7 +688,7 @@ fn a_paused_thread_ends_with_the_run() {
 
 #[test]
 fn every_wait_of_a_node_with_a_slow_clock_takes_longer() {
-    let waits: [fn(); 6] = [
+    let waits: [fn(); 8] = [
         || thread::sleep(5 * MS),
         || thread::park_timeout(5 * MS),
         || {
@@ -705,6 +705,16 @@ fn every_wait_of_a_node_with_a_slow_clock_takes_longer() {
             let lock = Mutex::new(());
             let _held = lock.lock();
             assert!(lock.try_lock_for(5 * MS).is_none());
+        },
+        || {
+            let lock = RwLock::new(());
+            let _held = lock.read();
+            assert!(lock.try_write_for(5 * MS).is_none());
+        },
+        || {
+            let lock = RwLock::new(());
+            let _held = lock.write();
+            assert!(lock.try_read_for(5 * MS).is_none());
         },
     ];
     run(move || {

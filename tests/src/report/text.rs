@@ -75,7 +75,7 @@ pub fn failure(result: &RunResult) -> String {
         lines.push(format!("    .. and {} more lines", rest.len() - MESSAGE_LINES_SHOWN));
     }
     if let Some(by) = &result.caused_by {
-        let node = by.node.as_deref().map_or("the test".to_owned(), |node| format!("node {node}"));
+        let node = by.node.as_deref().unwrap_or("the test");
         lines.push(format!("  in thread `{}` of {node}, at {}", by.thread, seconds(by.at)));
         if let Some(place) = &by.place {
             lines.push(format!("  at {place}"));
