@@ -122,6 +122,10 @@ programs! {
     send_to_dead_harmless
     call_to_dead_harmless
     static_dice
+    once_dice
+    process_dice
+    address_dice
+    ending_dice
     thread_local_dice
     hash_map_dice
     rng_dice

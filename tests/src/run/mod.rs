@@ -6,6 +6,8 @@
 //! | file | is |
 //! |---|---|
 //! | `once.rs` | one test under one seed |
+//! | `twice.rs` | two runs of one seed, which must be the same |
+//! | `trace.rs` | where they part |
 //! | `sweep.rs` | many of them, in this process |
 //! | `supervisor` | many of them, in worker processes with limits |
 //! | `worker.rs` | such a process from inside |
@@ -19,6 +21,8 @@ mod output;
 mod seeds;
 mod supervisor;
 mod sweep;
+mod trace;
+mod twice;
 mod wire;
 mod worker;
 

@@ -65,6 +65,10 @@ pub(super) struct Order {
     pub(super) test: String,
     pub(super) seed: u64,
     pub(super) mode: Mode,
+    /// It is made once before, for nothing but what that leaves in the process.
+    pub(super) rehearses: bool,
+    /// The file that takes its trace, if one is wanted.
+    pub(super) trace: Option<String>,
 }
 
 /// What a worker says.
@@ -72,6 +76,8 @@ pub(super) struct Order {
 pub(super) enum Said {
     /// It begins a run, after it had nothing to do.
     Begin { job: u64 },
+    /// The rehearsal of the run at hand is over, and the run itself begins.
+    Rehearsed,
     /// A run is over. `next` is the one that begins now, if one was waiting, or
     /// the worker `leaves`, since it is not fit for another.
     Done { job: u64, next: Option<u64>, leaves: bool, result: Box<Carried> },
@@ -354,6 +360,7 @@ mod tests {
                     runs.push(carried.unpack(job, Mode::Simulated, Output::default()));
                 }
                 Heard::Said(Said::Begin { job }) => lines.push(format!("<begin {job}>")),
+                Heard::Said(Said::Rehearsed) => lines.push("<rehearsed>".to_owned()),
                 Heard::Printed(printed) => {
                     lines.extend(printed.iter().map(|line| String::from_utf8_lossy(line).into_owned()));
                 }
