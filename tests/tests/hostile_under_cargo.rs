@@ -126,6 +126,7 @@ programs! {
     process_dice
     address_dice
     ending_dice
+    panicking_dice
     thread_local_dice
     hash_map_dice
     rng_dice

@@ -88,6 +88,13 @@ pub fn failure(result: &RunResult, failed: u64, seeds: u64) -> String {
     // Once more is green: it takes two to differ.
     let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
     end.push(format!("  again: cargo lab run {} --seed {}{twice}", result.test.name, result.seed));
+    if let Some(alone) = &result.alone {
+        end.push(format!("  but not by this seed alone: in a process that made no other run, {alone}"));
+        end.push(
+            "  something outlives a run, or the process decides; --check-determinism with all seeds finds it"
+                .to_owned(),
+        );
+    }
     if seeds > 1 {
         end.push(format!("  {failed} of {seeds} seeds failed; this one is the first"));
     }

@@ -59,6 +59,9 @@ pub struct RunResult {
     /// The process that made it ended with it. What is known is what it printed;
     /// times other than `wall`, sights and notes are lost.
     pub died: Option<Died>,
+    /// What it came to when it was made once more in a process of its own, if that
+    /// is something else.
+    pub alone: Option<String>,
     /// What it printed, if it failed in a worker process and was not shown.
     pub output: Output,
     /// The last notes.
@@ -96,6 +99,7 @@ impl RunResult {
             fatal: false,
             stacks: Vec::new(),
             died: None,
+            alone: None,
             output: Output::default(),
             notes: Vec::new(),
             warnings: Vec::new(),

@@ -29,9 +29,9 @@ pub(super) fn are_same(first: &RunResult, second: &RunResult) -> bool {
     digest(first) == digest(second) && first.broken == second.broken
 }
 
-/// The two in one: the first, with the time that both took.
-pub(super) fn both(first: RunResult, second: &RunResult) -> RunResult {
-    RunResult { cpu: first.cpu + second.cpu, wall: first.wall + second.wall, ..first }
+/// The two in one: that one, with the time that both took.
+pub(super) fn both(one: RunResult, other: &RunResult) -> RunResult {
+    RunResult { cpu: one.cpu + other.cpu, wall: one.wall + other.wall, ..one }
 }
 
 /// Two that came to their ends, and differ. `parting` says where.
@@ -43,7 +43,10 @@ pub(super) fn differ(first: RunResult, second: RunResult, parting: &str) -> RunR
     if first.broken != second.broken {
         message += &format!("\nthis is how they end: {}; {}", end_of(&first), end_of(&second));
     }
-    RunResult { broken: Some(not_deterministic(message)), caused_by: None, ..both(first, &second) }
+    let (worse, other) = if first.broken.is_none() { (second, first) } else { (first, second) };
+    // Whose step it was that failed one of them is of interest if the other passed.
+    let caused_by = if other.broken.is_none() { worse.caused_by.clone() } else { None };
+    RunResult { broken: Some(not_deterministic(message)), caused_by, ..both(worse, &other) }
 }
 
 /// Two of which one did not come to its end, or each in its own way: they have no
@@ -66,7 +69,7 @@ fn not_deterministic(message: String) -> Broken {
 }
 
 /// How a run ends, in a line.
-fn end_of(run: &RunResult) -> &str {
+pub(super) fn end_of(run: &RunResult) -> &str {
     let what_broke = run.broken.as_ref().map(|broken| broken.message.lines().next().unwrap_or_default());
     what_broke.unwrap_or("it passed")
 }

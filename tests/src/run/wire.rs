@@ -83,8 +83,8 @@ pub(super) enum Said {
     Done { job: u64, next: Option<u64>, leaves: bool, result: Box<Carried> },
 }
 
-/// A [`RunResult`] on its way: all of it but the job, which both sides know,
-/// and the output, which went another way.
+/// A [`RunResult`] on its way: all of it but the job, which both sides know, the
+/// output, which went another way, and what only the supervisor finds out.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Carried {
     broken: Option<CarriedBroken>,
@@ -128,6 +128,7 @@ impl Carried {
             seed: _,
             real: _,
             died: _,
+            alone: _,
             output: _,
             broken,
             caused_by,
@@ -186,6 +187,7 @@ impl Carried {
             seed: job.seed,
             real: mode == Mode::Real,
             died: None,
+            alone: None,
             output,
             broken,
             caused_by: self.caused_by,

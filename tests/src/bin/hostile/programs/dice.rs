@@ -1,6 +1,6 @@
 //! Programs that let something decide which is not the seed, or seems not to be.
 //!
-//! All but the last of them pass. Run twice under one seed, each time in another
+//! All of them pass, the first three times in a process. Run twice under one seed, each time in another
 //! process, the first ones are found out. `thread_local_dice` and those with std's
 //! dice obey the seed: a run has an OS thread of its own, and on Linux std's clocks
 //! and chance are the simulation's. Elsewhere they do differ.
@@ -34,6 +34,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program::bad(PART, "address_dice", of_address, Kind::NotDeterministic, "decides", "two runs of one seed differ")
         .needs(Needs::CheckDeterminism),
     Program::bad(PART, "ending_dice", of_ending, Kind::NotDeterministic, "main", "in one of two processes: ")
+        .needs(Needs::CheckDeterminism),
+    Program::bad(PART, "panicking_dice", of_panicking, Kind::NotDeterministic, "main", "two runs of one seed differ")
         .needs(Needs::CheckDeterminism),
     Program::good(PART, "thread_local_dice", of_thread_local).needs(Needs::CheckDeterminism),
     Program::new(PART, "hash_map_dice", of_hash_map, STD_OBEYS, "").needs(Needs::CheckDeterminism),
@@ -98,6 +100,12 @@ fn of_thread_local(_: &mut Lab) {
     let runs = RUNS.replace(RUNS.get() + 1);
     assert_eq!(runs, 0, "a run sees the thread-locals of another");
     decide(runs);
+}
+
+/// The fourth run of a process panics.
+fn of_panicking(_: &mut Lab) {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    assert!(RUNS.fetch_add(1, Ordering::Relaxed) != 3, "three runs before have left too much");
 }
 
 /// The fourth run of a process ends it.
