@@ -331,6 +331,26 @@ fn what_fails_twice_in_the_same_way_is_no_difference() {
     }
 }
 
+#[test]
+fn of_two_runs_one_takes_place_at_a_time_if_one_may() {
+    let file = root().join("running");
+    let _ = fs::remove_file(&file);
+    let mut command = hostile(&["run", "single_dice", "--seeds", "40", "--jobs", "1", "--check-determinism"]);
+    let output = command.env("HOSTILE_SINGLE", file).output().expect("the command starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+/// It was killed for its time, so another try would only take as much.
+#[test]
+fn what_takes_too_long_is_not_made_twice() {
+    let words = ["run", "bare_loops", "--seed", "0", "--check-determinism"];
+    let output = hostile(&[&words[..], &WALL].concat()).output().expect("the command starts");
+    let printed = text(&output.stdout);
+    assert!(report_of(&printed, "bare_loops")[1].contains("Stuck: no end after 1.5 s of wall time"), "{printed}");
+    let wall = wall_times()["bare_loops"];
+    assert!(wall < Duration::from_secs(3), "{wall:?}");
+}
+
 /// What is said to run it again does not, and the report knows.
 #[test]
 fn a_seed_that_fails_for_what_others_left_is_told_from_one_that_fails_alone() {

@@ -127,6 +127,8 @@ programs! {
     address_dice
     ending_dice
     panicking_dice
+    wordy_dice
+    single_dice
     thread_local_dice
     hash_map_dice
     rng_dice

@@ -2,7 +2,7 @@
 //!
 //! All of them pass, the first three times in a process. Run twice under one seed, each time in another
 //! process, the first ones are found out. `thread_local_dice` and those with std's
-//! dice obey the seed: a run has an OS thread of its own, and on Linux std's clocks
+//! dice obey the seed, and so do two that try the supervisor: a run has an OS thread of its own, and on Linux std's clocks
 //! and chance are the simulation's. Elsewhere they do differ.
 //!
 //! Boundary: one program a function.
@@ -37,6 +37,8 @@ pub(super) const PROGRAMS: &[Program] = &[
         .needs(Needs::CheckDeterminism),
     Program::bad(PART, "panicking_dice", of_panicking, Kind::NotDeterministic, "main", "two runs of one seed differ")
         .needs(Needs::CheckDeterminism),
+    Program::good(PART, "wordy_dice", of_words).needs(Needs::CheckDeterminism),
+    Program::good(PART, "single_dice", of_single).needs(Needs::CheckDeterminism),
     Program::good(PART, "thread_local_dice", of_thread_local).needs(Needs::CheckDeterminism),
     Program::new(PART, "hash_map_dice", of_hash_map, STD_OBEYS, "").needs(Needs::CheckDeterminism),
     Program::new(PART, "rng_dice", of_rng, STD_OBEYS, "").needs(Needs::CheckDeterminism),
@@ -89,6 +91,20 @@ fn of_address(_: &mut Lab) {
         hasher.finish()
     });
     boxes.into_iter().for_each(|number| decide(*number));
+}
+
+/// So many words that two runs together would be too many.
+fn of_words(_: &mut Lab) {
+    let kibibyte = "word ".repeat(1024 / 5);
+    (0..3 << 10).for_each(|_| println!("{kibibyte}"));
+}
+
+/// Where a file is named, it holds that no other run takes place beside this one.
+fn of_single(_: &mut Lab) {
+    let Some(file) = std::env::var_os("HOSTILE_SINGLE") else { return };
+    std::fs::File::create_new(&file).expect("no other run is there");
+    decide(10_000);
+    std::fs::remove_file(&file).expect("it was made above");
 }
 
 /// Each run has a fresh OS thread and so fresh thread-locals: what one leaves
