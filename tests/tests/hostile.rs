@@ -285,6 +285,9 @@ fn two_processes_differ_at_once_and_at_a_place() {
             assert_eq!(text(&output.stderr), format!("run {test} --seed 7\n"), "it is announced once");
         }
     }
+    // Runs of other tests are no history.
+    let output = run(&["innocent_first", "static_dice", "--seed", "7", "--jobs", "1", "--check-determinism"]);
+    assert_eq!(output.status.code(), Some(18), "{}", text(&output.stdout));
     let left = fs::read_dir(&temporary).expect("it can be read").count();
     assert_eq!(left, 0, "the traces are gone");
 }

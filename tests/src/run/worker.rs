@@ -51,7 +51,8 @@ pub fn serve(registry: &Registry) -> ExitCode {
             }
         };
         let test = registry.find(&order.test).expect("the supervisor has the same registry");
-        let mut result = make(test, &order);
+        let rehearsal = order.rehearses.then(|| run_once(test, order.seed, order.mode));
+        let mut result = rehearsal.unwrap_or_else(|| make(test, &order));
         let mut leaves = result.abandoned || !flusher.flush();
         if order.rehearses && !leaves && !result.fatal {
             tell(&Said::Rehearsed);
