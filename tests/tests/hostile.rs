@@ -270,6 +270,7 @@ fn what_is_not_the_seeds_is_found_by_running_twice() {
 #[test]
 fn two_processes_differ_at_once_and_at_a_place() {
     let temporary = root().join("temporary");
+    let _ = fs::remove_dir_all(&temporary);
     fs::create_dir_all(&temporary).expect("the folder can be made");
     for test in ["static_dice", "once_dice", "process_dice", "address_dice"] {
         for jobs in ["1", "2", "3"] {
