@@ -81,9 +81,10 @@
 //! `SystemTime`; and std's `sleep` and `spawn` fail the run where they are called.
 //!
 //! Not what else goes past it: a static that outlives the run, an order by
-//! address, a file, the network; and all of the above on other systems. Whoever
-//! doubts runs a seed twice and compares [`Outcome::hash`]; with [`Config::trace`]
-//! the first step that differs is there to read.
+//! address, the process's id, a file, the network; and all of the above on other
+//! systems. Whoever doubts runs a seed twice, best in two processes, and compares
+//! [`Outcome::hash`]; with [`Config::trace`] the first step that differs is there to
+//! read.
 //!
 //! A seed belongs to a program. Change a line, and it means another run.
 //!

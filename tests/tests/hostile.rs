@@ -252,14 +252,114 @@ fn what_is_not_the_seeds_is_found_by_running_twice() {
     assert_reported(programs.iter().filter(|program| program.needs == "CheckDeterminism"), &printed, 3);
     assert_eq!(output.status.code(), Some(18), "{printed}");
 
-    // The first step that differs, and what to type to see it again.
-    let report = report_of(&printed, "static_dice").join("\n");
-    for part in ["they part at switch ", "`main` at ", "again: cargo lab run static_dice --seed 0 --check-determinism"]
-    {
-        assert!(report.contains(part), "{part}:\n{report}");
-    }
+    // How they end, where both had no steps that differ.
+    let (panicking, ending) = (report_of(&printed, "panicking_dice"), report_of(&printed, "ending_dice"));
+    assert!(panicking.join("\n").contains("this is how they end: it passed; "), "{panicking:?}");
+    assert!(ending[2].contains("in the other: it passed"), "{ending:?}");
+
     let once = run(&["dice", "--seeds", "3", "--jobs", "1"]);
     assert_eq!(once.status.code(), Some(0), "run once, they all pass:\n{}", text(&once.stdout));
+}
+
+/// One seed is enough, however many work: the two processes never have the same
+/// history.
+#[test]
+fn two_processes_differ_at_once_and_at_a_place() {
+    let temporary = root().join("temporary");
+    let _ = fs::remove_dir_all(&temporary);
+    fs::create_dir_all(&temporary).expect("the folder can be made");
+    for test in ["static_dice", "once_dice", "process_dice", "address_dice"] {
+        for jobs in ["1", "2", "3"] {
+            let mut command = hostile(&["run", test, "--seed", "7", "--jobs", jobs, "--check-determinism"]);
+            let output = command.env("TMPDIR", &temporary).output().expect("the command starts");
+            let printed = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(18), "{printed}");
+            let report = report_of(&printed, test).join("\n");
+            let again = format!("again: cargo lab run {test} --seed 7 --check-determinism");
+            for part in ["they part at switch ", "`decides` at ", "/dice.rs:", "had run until then", &again] {
+                assert!(report.contains(part), "{part}:\n{report}");
+            }
+            assert_eq!(text(&output.stderr), format!("run {test} --seed 7\n"), "it is announced once");
+        }
+    }
+    // Runs of other tests are no history.
+    let output = run(&["innocent_first", "static_dice", "--seed", "7", "--jobs", "1", "--check-determinism"]);
+    assert_eq!(output.status.code(), Some(18), "{}", text(&output.stdout));
+    let left = fs::read_dir(&temporary).expect("it can be read").count();
+    assert_eq!(left, 0, "the traces are gone");
+}
+
+#[cfg(unix)]
+#[test]
+fn without_room_for_traces_a_difference_is_still_found() {
+    let mut command = hostile(&["run", "process_dice", "--seed", "7", "--check-determinism"]);
+    let output = command.env("TMPDIR", root().join("nowhere")).output().expect("the command starts");
+    let report = report_of(&text(&output.stdout), "process_dice").join("\n");
+    assert!(report.contains("two runs of one seed differ") && report.contains("no trace of both: "), "{report}");
+}
+
+/// It sees what changes from run to run, and nothing that stays.
+#[test]
+fn in_one_process_a_seed_is_run_twice_there() {
+    let output = run(&["static_dice", "process_dice", "--seed", "0", "--check-determinism", "--debug"]);
+    let printed = text(&output.stdout);
+    assert!(report_of(&printed, "static_dice").join("\n").contains("they part at switch "), "{printed}");
+    assert!(has_passed(&printed, "process_dice", 1), "{printed}");
+}
+
+/// A run that is bad in both processes is as bad as once, and is told once.
+#[test]
+fn what_fails_twice_in_the_same_way_is_no_difference() {
+    let bad = ["thread_panics", "exit_endings", "another_endings", "terminated_endings", "threads_floods"];
+    let words = [&bad[..], &["innocent_last", "--seeds", "2", "--jobs", "2", "--check-determinism"]].concat();
+    let output = run(&words);
+    let printed = text(&output.stdout);
+    let programs = expected();
+    assert_reported(programs.iter().filter(|program| bad.contains(&&*program.test)), &printed, 2);
+    assert!(has_passed(&printed, "innocent_last", 2), "{printed}");
+
+    for jobs in ["1", "3"] {
+        let output = run(&["now_and_then", "--seeds", "40", "--jobs", jobs, "--check-determinism", "--json"]);
+        let printed = text(&output.stdout);
+        let lines: Vec<Value> =
+            printed.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+        assert_eq!(lines.len(), 41, "{printed}");
+        for (seed, line) in lines[..40].iter().enumerate() {
+            let kind = if seed % 8 < 2 { "panic".into() } else { Value::Null };
+            assert_eq!((&line["seed"], &line["kind"]), (&seed.to_string().into(), &kind), "{line}");
+        }
+    }
+}
+
+#[test]
+fn of_two_runs_one_takes_place_at_a_time_if_one_may() {
+    let file = root().join("running");
+    let _ = fs::remove_file(&file);
+    let mut command = hostile(&["run", "single_dice", "--seeds", "40", "--jobs", "1", "--check-determinism"]);
+    let output = command.env("HOSTILE_SINGLE", file).output().expect("the command starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+/// It was killed for its time, so another try would only take as much.
+#[test]
+fn what_takes_too_long_is_not_made_twice() {
+    let words = ["run", "bare_loops", "--seed", "0", "--check-determinism"];
+    let output = hostile(&[&words[..], &WALL].concat()).output().expect("the command starts");
+    let printed = text(&output.stdout);
+    assert!(report_of(&printed, "bare_loops")[1].contains("Stuck: no end after 1.5 s of wall time"), "{printed}");
+    let wall = wall_times()["bare_loops"];
+    assert!(wall < Duration::from_secs(3), "{wall:?}");
+}
+
+/// What is said to run it again does not, and the report knows.
+#[test]
+fn a_seed_that_fails_for_what_others_left_is_told_from_one_that_fails_alone() {
+    let words = ["run", "panicking_dice", "thread_panics", "--seeds", "8", "--jobs", "1"];
+    let printed = text(&hostile(&words).output().expect("the command starts").stdout);
+    let (dice, honest) = (report_of(&printed, "panicking_dice"), report_of(&printed, "thread_panics"));
+    let part = "but not by this seed alone: in a process that made no other run, it passed";
+    assert!(dice[0].contains("seed 3") && dice.iter().any(|line| line.contains(part)), "{printed}");
+    assert!(!honest.is_empty() && !honest.iter().any(|line| line.contains("but not by")), "{printed}");
 }
 
 /// The supervisor loses its patience first: whatever the watchdog would say, the
@@ -355,13 +455,26 @@ fn a_debugger_gets_the_code_in_this_very_process() {
 fn workers_that_cannot_start_are_the_machines_fault() {
     let begun = Instant::now();
     let mut command = hostile(&["run", "innocent", "--seeds", "100", "--jobs", "2"]);
-    let output = command.env("HOSTILE_WORKERS_DIE", "1").output().expect("the command starts");
+    let output = command.env("HOSTILE_WORKERS_DIE", root()).output().expect("the command starts");
     assert!(begun.elapsed() < WALL_MAX, "{:?}", begun.elapsed());
     assert_eq!(output.status.code(), Some(70));
     let error = text(&output.stderr);
     for part in ["died before they began a run", "code 9", "does not even start", "200 runs were not made"] {
         assert!(error.contains(part), "{part}: {error}");
     }
+}
+
+/// The first of two runs is made, and nobody can be found for the second.
+#[test]
+fn workers_that_cannot_start_second_are_so_too() {
+    let begun = Instant::now();
+    let mut command = hostile(&["run", "innocent_last", "--seeds", "2", "--jobs", "1", "--check-determinism"]);
+    let first = root().join("first");
+    let _ = fs::remove_file(&first);
+    let output = command.env("HOSTILE_WORKERS_DIE", &first).output().expect("the command starts");
+    assert!(begun.elapsed() < WALL_MAX, "{:?}", begun.elapsed());
+    assert_eq!(output.status.code(), Some(70));
+    assert!(text(&output.stderr).contains("2 runs were not made"), "{}", text(&output.stderr));
 }
 
 /// A record goes on where it was, also past the runs that died.

@@ -123,6 +123,13 @@ programs! {
     send_to_dead_harmless
     call_to_dead_harmless
     static_dice
+    once_dice
+    process_dice
+    address_dice
+    ending_dice
+    panicking_dice
+    wordy_dice
+    single_dice
     thread_local_dice
     hash_map_dice
     rng_dice

@@ -16,7 +16,7 @@ use super::record::{self, Asked, Record};
 use super::select::select;
 use crate::check::Kind;
 use crate::report::{self, Card};
-use crate::run::{Job, Jobs, Limits, Mode, RunResult, SeedRange, Setting, parse_seed, supervise, sweep};
+use crate::run::{Job, Jobs, Limits, Mode, RunResult, SeedRange, Setting, again_alone, parse_seed, supervise, sweep};
 use crate::suites::Registry;
 
 /// The seeds of a graded run.
@@ -44,7 +44,7 @@ pub(super) struct Run {
     /// On OS threads in real time, which no seed reproduces
     #[arg(long, conflicts_with = "check_determinism")]
     real: bool,
-    /// Run each seed twice, and fail it if the two differ
+    /// Run each seed twice, in two processes, and fail it if the two differ
     #[arg(long)]
     check_determinism: bool,
     /// One JSON object a line for each run, and a summary at the end
@@ -57,7 +57,8 @@ pub(super) struct Run {
     #[arg(long, conflicts_with_all = ["words", "seed", "seeds", "real", "check_determinism"])]
     failed: bool,
     /// Run in this very process, for a debugger: no worker processes, no limits
-    /// of wall time, memory and output, and a run that dies takes the rest along
+    /// of wall time, memory and output, and a run that dies takes the rest along;
+    /// --check-determinism misses what is the same for the whole process
     #[arg(long)]
     debug: bool,
     /// Wall time of a run, in milliseconds [default: 60 s]
@@ -166,9 +167,13 @@ impl Run {
                 bar.suspend(|| record::print(&(line + "\n")));
             } else {
                 // Of each test the first red run is told, as soon as it is known.
-                let is_news = result.broken.is_some() && reported.insert(result.test.name);
-                let report = if is_news { report::failure(&result) + "\n" } else { String::new() };
-                let text = report + &report::notices(&result);
+                let mut text = report::notices(&result);
+                if result.broken.is_some() && reported.insert(result.test.name) {
+                    // Its report says what runs it again. Is that true?
+                    let is_promised = plan.mode == Mode::Simulated && plan.jobs.len() > 1 && !self.debug;
+                    let result = if is_promised { again_alone(result, self.limits()) } else { result };
+                    text = report::failure(&result) + "\n" + &text;
+                }
                 if !text.is_empty() {
                     bar.suspend(|| record::print(&text));
                 }

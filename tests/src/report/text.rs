@@ -88,6 +88,13 @@ pub fn failure(result: &RunResult) -> String {
     // Once more is green: it takes two to differ.
     let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
     end.push(format!("  again: cargo lab run {} --seed {}{twice}", result.test.name, result.seed));
+    if let Some(alone) = &result.alone {
+        end.push(format!("  but not by this seed alone: in a process that made no other run, {alone}"));
+        end.push(
+            "  something outlives a run, or the process decides; --check-determinism with all seeds finds it"
+                .to_owned(),
+        );
+    }
 
     let printed = printed(&result.output);
     let room = LINES_MAX.saturating_sub(lines.len() + printed.len() + end.len() + 1);

@@ -6,22 +6,29 @@
 //! | file | is |
 //! |---|---|
 //! | `once.rs` | one test under one seed |
+//! | `twice.rs` | two runs of one seed, which must be the same |
+//! | `trace.rs` | where they part |
 //! | `sweep.rs` | many of them, in this process |
 //! | `supervisor` | many of them, in worker processes with limits |
+//! | `alone.rs` | a red one once more, in a process of its own |
 //! | `worker.rs` | such a process from inside |
 //! | `wire.rs` | what the two say to each other |
 //! | `output.rs` | what a run has printed |
 //!
 //! Boundary: runs tests and says how they went. Prints nothing.
 
+mod alone;
 mod once;
 mod output;
 mod seeds;
 mod supervisor;
 mod sweep;
+mod trace;
+mod twice;
 mod wire;
 mod worker;
 
+pub use self::alone::again_alone;
 pub use self::once::{CausedBy, Died, Mode, RunResult, run_once};
 pub use self::output::Output;
 pub use self::seeds::{SeedRange, parse_seed};

@@ -7,11 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use labsim::note::Note;
-use labsim::{Config, Outcome, ThreadStack, Trace, TraceStep};
+use labsim::{Config, Outcome, ThreadStack, Trace};
 use serde::{Deserialize, Serialize};
 
 use super::output::Output;
 use super::sweep::Job;
+use super::twice;
 use crate::check::{Broken, Kind};
 use crate::harness::{Lab, Trail};
 use crate::suites::LabTest;
@@ -29,7 +30,8 @@ const THREAD_LIMIT: usize = 10_000;
 pub enum Mode {
     /// In virtual time, under its seed.
     Simulated,
-    /// Twice, which must come to the same.
+    /// Twice, which must come to the same: in two processes, where there are
+    /// workers, and otherwise in this one.
     Twice,
     /// On OS threads, in real time.
     Real,
@@ -57,6 +59,9 @@ pub struct RunResult {
     /// The process that made it ended with it. What is known is what it printed;
     /// times other than `wall`, sights and notes are lost.
     pub died: Option<Died>,
+    /// What it came to when it was made once more in a process of its own, if that
+    /// is something else.
+    pub alone: Option<String>,
     /// What it printed, if it failed in a worker process and was not shown.
     pub output: Output,
     /// The last notes.
@@ -94,6 +99,7 @@ impl RunResult {
             fatal: false,
             stacks: Vec::new(),
             died: None,
+            alone: None,
             output: Output::default(),
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -133,36 +139,23 @@ pub struct CausedBy {
 }
 
 /// Runs `test` under `seed`, and returns whatever happens.
+///
+/// [`Mode::Twice`] makes both runs in this process here, and so sees only what
+/// changes within one: `supervise` has two processes for them.
 pub fn run_once(test: &'static LabTest, seed: u64, mode: Mode) -> RunResult {
-    let first = attempt(test, seed, mode == Mode::Real, false);
-    if mode != Mode::Twice {
-        return first;
+    match mode {
+        Mode::Simulated => attempt(test, seed, false, false).0,
+        Mode::Twice => twice::run_here(test, seed),
+        Mode::Real => attempt(test, seed, true, false).0,
     }
-    let second = attempt(test, seed, false, false);
-    let cpu = first.cpu + second.cpu;
-    let wall = first.wall + second.wall;
-    let same = (first.hash, first.steps, first.elapsed, &first.broken, first.rpcs, first.bytes)
-        == (second.hash, second.steps, second.elapsed, &second.broken, second.rpcs, second.bytes);
-    if same {
-        return RunResult { cpu, wall, ..first };
-    }
-    let message = format!(
-        "two runs of one seed differ: {} and {} steps, hashes {:016x} and {:016x}\n{}",
-        first.steps,
-        second.steps,
-        first.hash,
-        second.hash,
-        first_difference(test, seed)
-    );
-    let broken = Some(Broken { kind: Kind::NotDeterministic, rule: None, message });
-    RunResult { cpu, wall, broken, caused_by: None, ..first }
 }
 
-fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> RunResult {
-    traced_attempt(test, seed, real, trace).0
+/// As a simulated [`run_once`], with the trace of it. It is the same run.
+pub(super) fn run_traced(test: &'static LabTest, seed: u64) -> (RunResult, Trace) {
+    attempt(test, seed, false, true)
 }
 
-fn traced_attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunResult, Trace) {
+fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunResult, Trace) {
     let trail = Trail::default();
     let theirs = trail.clone();
     let body = move || {
@@ -234,47 +227,4 @@ fn printing_works() -> bool {
         let _ = done_tx.send(());
     });
     done_rx.recv_timeout(PATIENCE).is_ok()
-}
-
-/// Runs twice more, with a trace, and says where the two part.
-fn first_difference(test: &'static LabTest, seed: u64) -> String {
-    let first = traced_attempt(test, seed, false, true).1;
-    let second = traced_attempt(test, seed, false, true).1;
-    let (a, b) = (&first.steps, &second.steps);
-    let step = a.iter().zip(b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
-    let describe = |trace: &Trace, step: &TraceStep| format!("`{}` at {}", trace.name(step.thread), step.place);
-    let before = match step.checked_sub(1).and_then(|last| a.get(last)) {
-        Some(last) => format!("{} had run until then", describe(&first, last)),
-        None => "nobody had run before".to_owned(),
-    };
-    let (Some(one), Some(other)) = (a.get(step), b.get(step)) else {
-        if a.len() == b.len() {
-            return "traced, the two were the same: something outside labsim decides, and rarely".to_owned();
-        }
-        return format!("after switch {step} one of them goes on and the other ends; {before}: look there");
-    };
-    let what = if one.thread != other.thread || one.place != other.place {
-        format!("{} goes on in one, and {} in the other", describe(&first, one), describe(&second, other))
-    } else if one.nanos != other.nanos {
-        format!("{} goes on {} ns later in one", describe(&first, one), one.nanos.abs_diff(other.nanos))
-    } else {
-        format!("{} goes on in both, but what was drawn before differs", describe(&first, one))
-    };
-    let millis = one.nanos.min(other.nanos) / 1_000_000;
-    format!(
-        "they part at switch {step}, at {}.{:03}s: {what}\n{before}: look there for {}",
-        millis / 1000,
-        millis % 1000,
-        culprits()
-    )
-}
-
-/// What makes a program differ from itself where it goes past labsim.
-fn culprits() -> &'static str {
-    if cfg!(all(target_os = "linux", target_env = "gnu")) {
-        // The rest obeys the seed: `labsim::interpose!`.
-        "a static that outlives the run, an order by address, a file, or std's atomics between runs"
-    } else {
-        "the order of a std HashMap, std's clocks, rand::rng(), or a static that outlives the run"
-    }
 }

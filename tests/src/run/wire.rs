@@ -65,6 +65,10 @@ pub(super) struct Order {
     pub(super) test: String,
     pub(super) seed: u64,
     pub(super) mode: Mode,
+    /// It is made once before, for nothing but what that leaves in the process.
+    pub(super) rehearses: bool,
+    /// The file that takes its trace, if one is wanted.
+    pub(super) trace: Option<String>,
 }
 
 /// What a worker says.
@@ -72,13 +76,15 @@ pub(super) struct Order {
 pub(super) enum Said {
     /// It begins a run, after it had nothing to do.
     Begin { job: u64 },
+    /// The rehearsal of the run at hand is over, and the run itself begins.
+    Rehearsed,
     /// A run is over. `next` is the one that begins now, if one was waiting, or
     /// the worker `leaves`, since it is not fit for another.
     Done { job: u64, next: Option<u64>, leaves: bool, result: Box<Carried> },
 }
 
-/// A [`RunResult`] on its way: all of it but the job, which both sides know,
-/// and the output, which went another way.
+/// A [`RunResult`] on its way: all of it but the job, which both sides know, the
+/// output, which went another way, and what only the supervisor finds out.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Carried {
     broken: Option<CarriedBroken>,
@@ -122,6 +128,7 @@ impl Carried {
             seed: _,
             real: _,
             died: _,
+            alone: _,
             output: _,
             broken,
             caused_by,
@@ -180,6 +187,7 @@ impl Carried {
             seed: job.seed,
             real: mode == Mode::Real,
             died: None,
+            alone: None,
             output,
             broken,
             caused_by: self.caused_by,
@@ -354,6 +362,7 @@ mod tests {
                     runs.push(carried.unpack(job, Mode::Simulated, Output::default()));
                 }
                 Heard::Said(Said::Begin { job }) => lines.push(format!("<begin {job}>")),
+                Heard::Said(Said::Rehearsed) => lines.push("<rehearsed>".to_owned()),
                 Heard::Printed(printed) => {
                     lines.extend(printed.iter().map(|line| String::from_utf8_lossy(line).into_owned()));
                 }

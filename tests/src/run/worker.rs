@@ -10,15 +10,16 @@
 //! Boundary: one process. Who it belongs to, and what happens when it dies, is
 //! in `supervisor`.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::once::run_once;
+use super::once::{RunResult, run_once, run_traced};
+use super::trace;
 use super::wire::{Carried, Order, Said, Token, say};
-use crate::suites::Registry;
+use crate::suites::{LabTest, Registry};
 
 /// How long standard output may be locked after a run. Longer, and it is for
 /// ever: a thread of that run is gone with the lock, or sleeps with it.
@@ -50,11 +51,17 @@ pub fn serve(registry: &Registry) -> ExitCode {
             }
         };
         let test = registry.find(&order.test).expect("the supervisor has the same registry");
-        let result = run_once(test, order.seed, order.mode);
+        let rehearsal = order.rehearses.then(|| run_once(test, order.seed, order.mode));
+        let mut result = rehearsal.unwrap_or_else(|| make(test, &order));
+        let mut leaves = result.abandoned || !flusher.flush();
+        if order.rehearses && !leaves && !result.fatal {
+            tell(&Said::Rehearsed);
+            result = make(test, &order);
+            leaves = result.abandoned || !flusher.flush();
+        }
 
         // A run that could not be ended sleeps for ever with whatever it locked.
         let is_fatal = result.fatal;
-        let leaves = result.abandoned || !flusher.flush();
         if !leaves {
             waiting = orders.try_recv().ok();
         }
@@ -66,6 +73,16 @@ pub fn serve(registry: &Registry) -> ExitCode {
             std::process::exit(0);
         }
     }
+}
+
+fn make(test: &'static LabTest, order: &Order) -> RunResult {
+    let Some(path) = &order.trace else { return run_once(test, order.seed, order.mode) };
+    let (result, trace) = run_traced(test, order.seed);
+    // The file is the supervisor's. If it does not take the trace, that is seen
+    // when it is read.
+    let file = OpenOptions::new().write(true).truncate(true).open(path);
+    let _ = file.and_then(|file| trace::write(&trace, file));
+    result
 }
 
 /// Reads the token and then orders, on a thread of its own, which ends the

@@ -10,7 +10,8 @@ use crate::run::once::TIME_LIMIT;
 /// What a run may take of the machine before its process is ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Wall time of a simulated run. Others get more: see [`Limits::wall_of`].
+    /// Wall time of a simulated run. One on OS threads gets more: see
+    /// [`Limits::wall_of`].
     pub wall: Duration,
     /// Resident memory of the process that makes it, in KiB. Only held on Linux.
     pub memory_kib: u64,
@@ -29,9 +30,8 @@ impl Limits {
     /// The wall time that one run of a mode may take.
     pub fn wall_of(&self, mode: Mode) -> Duration {
         match mode {
-            Mode::Simulated => self.wall,
-            // Twice, and twice again with a trace if the two differ.
-            Mode::Twice => 4 * self.wall,
+            // Each of the two has that.
+            Mode::Simulated | Mode::Twice => self.wall,
             // It has its own limit on the same clock, and is to reach it.
             Mode::Real => TIME_LIMIT + self.wall,
         }

@@ -7,6 +7,9 @@
 //! that it was sent go to somebody else. What a run may take of the machine is
 //! in [`Limits`]; who takes more is killed, and that is what is reported.
 //!
+//! Where each job is two runs that must be the same, `pairs.rs` sees to it that two
+//! processes make them.
+//!
 //! All of this happens on the caller's thread, which waits for [`Event`]s of the
 //! pipes and looks at the processes every [`LOOK_EVERY`].
 //!
@@ -15,6 +18,7 @@
 
 mod death;
 mod limits;
+mod pairs;
 mod patience;
 mod process;
 
@@ -29,6 +33,7 @@ pub use self::limits::Limits;
 pub use self::process::VERB;
 
 use self::death::Killed;
+use self::pairs::{Maker, Pairs};
 use self::patience::Patience;
 use self::process::{Event, Process, Reading, Remains, What};
 use super::once::{Died, Mode, RunResult};
@@ -54,7 +59,8 @@ const FALSE_STARTS_MAX: u32 = 3;
 /// How a sweep is made in worker processes.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// How many processes there are at a time.
+    /// How many processes run at a time. Where each job is two runs, there are two
+    /// at the least, and one that does not run waits for its turn.
     pub workers: usize,
     /// How each test is run.
     pub mode: Mode,
@@ -65,11 +71,12 @@ pub struct Setting {
 }
 
 /// Makes all runs in worker processes and gives `each` the results in the order
-/// of `jobs`. `begins` is told before each run, with the number of the worker's
-/// place, which is less than `setting.workers`. Ends early if `each` breaks.
+/// of `jobs`. `begins` is told before each of them is run, with the number of the
+/// worker's place. Ends early if `each` breaks.
 ///
 /// A run whose process dies or is killed fails, and the others go on. Of a test
-/// that has cost too much time for nothing, the rest is not made, and fails.
+/// that has cost too much time for nothing, the rest is not made, and fails. In
+/// [`Mode::Twice`] a job is two runs in two processes, and has one result.
 ///
 /// # Errors
 ///
@@ -82,15 +89,17 @@ pub fn supervise(
     each: impl FnMut(RunResult) -> ControlFlow<()>,
 ) -> Result<(), String> {
     let (events_tx, events_rx) = mpsc::channel();
-    let places = setting.workers.max(1).min(usize::try_from(jobs.len()).unwrap_or(usize::MAX));
+    let is_twice = setting.mode == Mode::Twice;
+    let job_count = usize::try_from(jobs.len()).unwrap_or(usize::MAX);
     let mut supervisor = Supervisor {
         jobs,
         setting: *setting,
-        places: (0..places).map(|_| Place::default()).collect(),
+        places: pairs::makers(setting.workers.max(1), is_twice, job_count).map(Place::of).collect(),
         process_count: 0,
         events_tx,
         next: 0,
-        returned: BTreeSet::new(),
+        returned: [BTreeSet::new(), BTreeSet::new()],
+        pairs: is_twice.then(Pairs::default),
         walls: BTreeMap::new(),
         early: BTreeMap::new(),
         due: 0,
@@ -121,8 +130,9 @@ pub fn supervise(
 }
 
 /// Where a worker process is, and another one if that dies.
-#[derive(Default)]
 struct Place {
+    /// Which runs are made here.
+    maker: Maker,
     process: Option<(u64, Process)>,
     /// How many processes in a row have died here before they began a run.
     false_starts: u32,
@@ -139,8 +149,11 @@ struct Supervisor<'a, B, E> {
     events_tx: mpsc::Sender<Event>,
     /// The first job that was never sent to anybody.
     next: u64,
-    /// Jobs that were sent to a process which died before it began them.
-    returned: BTreeSet<u64>,
+    /// Jobs that were sent to a process which died before it began them, and
+    /// those of which another run is wanted, by the maker who is to make it.
+    returned: [BTreeSet<u64>; 2],
+    /// What is known of jobs that are two runs, if they are.
+    pairs: Option<Pairs>,
     /// What the last run of each test took.
     walls: BTreeMap<&'static str, Duration>,
     /// Results that came before their turn.
@@ -157,11 +170,13 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
     /// Sees that every worker has enough to do, and every place a worker while
     /// there is something left to do.
     fn fill_places(&mut self) {
-        for place in 0..self.places.len() {
-            if self.places[place].process.is_none() && self.has_more() {
+        // From the last: second makers come before first ones, who can run ahead.
+        for place in (0..self.places.len()).rev() {
+            if self.places[place].process.is_none() && self.has_more(self.places[place].maker) {
                 self.start(place);
             }
-            let orders = self.take_orders(place);
+            let mut orders = self.take_orders(place);
+            self.pair_up(place, &mut orders);
             if let Some((_, process)) = &mut self.places[place].process
                 && !orders.is_empty()
             {
@@ -171,8 +186,8 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
     }
 
     fn start(&mut self, place: usize) {
-        let reading =
-            Reading { output_bytes_max: self.setting.limits.output_kib << 10, is_shown: self.setting.shows_output };
+        let output_bytes_max = self.setting.limits.output_kib << 10;
+        let reading = Reading { output_bytes_max, is_shown: self.shows_output(place) };
         while self.places[place].false_starts < FALSE_STARTS_MAX {
             self.process_count += 1;
             match Process::start(self.process_count, self.events_tx.clone(), reading) {
@@ -185,9 +200,10 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
         }
     }
 
-    /// Some job is with nobody, and may be sent.
-    fn has_more(&self) -> bool {
-        !self.returned.is_empty() || (self.next < self.jobs.len() && self.next < self.due + AHEAD_MAX as u64)
+    /// Some job is with nobody, and may be sent to `maker`.
+    fn has_more(&self, maker: Maker) -> bool {
+        let may_begin = self.next < self.jobs.len() && self.next < self.due + AHEAD_MAX as u64;
+        !self.returned[maker as usize].is_empty() || (maker == Maker::First && may_begin)
     }
 
     /// The runs that the worker of a place is to be sent now.
@@ -202,11 +218,12 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
         let mut waiting = process.waiting.len();
         let is_idle = !process.is_busy();
         // Not at each chance, so that an order does not cost a write of its own.
-        if process.killed.is_some() || waiting > WAITING_MAX / 2 || worth > WAITING_WALL / 2 {
+        if process.killed.is_some() || waiting > WAITING_MAX / 2 || worth > WAITING_WALL / 2 || !self.has_turn(place) {
             return orders;
         }
-        while waiting < WAITING_MAX && self.has_more() {
-            let number = self.returned.first().copied().unwrap_or(self.next);
+        let maker = self.places[place].maker;
+        while waiting < WAITING_MAX && self.has_more(maker) {
+            let number = self.returned[maker as usize].first().copied().unwrap_or(self.next);
             let job = self.job(number);
             let is_tried = !self.patience.has_given_up(job);
             if is_tried {
@@ -215,13 +232,14 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
                     break;
                 }
             }
-            if self.returned.pop_first().is_none() {
+            if self.returned[maker as usize].pop_first().is_none() {
                 self.next += 1;
             }
             if !is_tried {
                 continue; // Its turn comes without it.
             }
-            orders.push(Order { job: number, test: job.test.name.to_owned(), seed: job.seed, mode: self.setting.mode });
+            let (test, mode) = (job.test.name.to_owned(), self.setting.mode);
+            orders.push(Order { job: number, test, seed: job.seed, mode, rehearses: false, trace: None });
             waiting += 1;
         }
         orders
@@ -238,12 +256,15 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
 
     /// Why nothing will ever go on: no process begins any run.
     fn fault(&self) -> Option<String> {
-        let place = self.places.iter().max_by_key(|place| place.process.is_some())?;
-        (place.process.is_none() && self.has_more()).then(|| {
-            format!(
-                "{} worker processes in a row died before they began a run, the last of them with {}",
-                place.false_starts, place.false_start
-            )
+        [Maker::First, Maker::Second].into_iter().find_map(|maker| {
+            let theirs = self.places.iter().filter(|place| place.maker == maker);
+            let place = theirs.max_by_key(|place| place.process.is_some())?;
+            (place.process.is_none() && self.has_more(maker)).then(|| {
+                format!(
+                    "{} worker processes in a row died before they began a run, the last of them with {}",
+                    place.false_starts, place.false_start
+                )
+            })
         })
     }
 
@@ -260,6 +281,7 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
             What::Said(Said::Done { job, .. }, _)
                 if process.killed.is_some() && process.running.as_ref().is_none_or(|running| running.job != job) => {}
             What::Said(Said::Begin { job }, _) => self.begin(place, job),
+            What::Said(Said::Rehearsed, _) => process.has_rehearsed(),
             What::Said(Said::Done { job, next, leaves, result }, output) => {
                 let killed = process.killed;
                 if killed == Some(Killed::Output) {
@@ -270,8 +292,9 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
                 let running = process.running.take().map(|running| running.job);
                 assert_eq!(running, Some(job), "a run that is over was begun");
                 process.runs_before += 1;
-                // Nobody reads what a green run printed.
-                let output = if result.is_red() { self.worth_telling(output) } else { Output::default() };
+                // Nobody reads what a green run printed, unless another was red.
+                let is_read = result.is_red() || self.pairs.is_some();
+                let output = if is_read { self.worth_telling(place, output) } else { Output::default() };
                 let result = result.unpack(self.job(job), self.setting.mode, output);
                 self.walls.insert(result.test.name, result.wall);
                 if leaves {
@@ -279,7 +302,7 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
                 } else if let (Some(next), None) = (next, killed) {
                     self.begin(place, next);
                 }
-                self.deliver(job, result);
+                self.take_in(job, result);
             }
             What::Printed(lines) => {
                 let mut text = lines.join(&b'\n');
@@ -302,13 +325,15 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
             return;
         }
         self.places[place].false_starts = 0;
-        let job = self.job(job);
-        (self.begins)(place, job);
+        if self.announces(job) {
+            let job = self.job(job);
+            (self.begins)(place, job);
+        }
     }
 
     /// What of a run's output belongs into its report.
-    fn worth_telling(&self, output: Output) -> Output {
-        if self.setting.shows_output { Output::default() } else { output }
+    fn worth_telling(&self, place: usize, output: Output) -> Output {
+        if self.shows_output(place) { Output::default() } else { output }
     }
 
     /// Looks at each worker: is it dead, too late, too big?
@@ -352,11 +377,11 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
         let result = RunResult {
             broken: Some(self.judge(status, killed, &output)),
             died: Some(Died { runs_before }),
-            output: self.worth_telling(output),
+            output: self.worth_telling(place, output),
             wall: running.began.elapsed(),
             ..RunResult::empty(self.job(running.job), self.setting.mode)
         };
-        self.deliver(running.job, result);
+        self.take_in(running.job, result);
     }
 
     fn judge(&self, status: Option<ExitStatus>, killed: Option<Killed>, output: &Output) -> Broken {
@@ -366,7 +391,7 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
     /// Ends the process of a place. What it had not begun goes to others.
     fn vacate(&mut self, place: usize) {
         if let Some((_, process)) = self.places[place].process.take() {
-            self.returned.extend(&process.waiting);
+            self.returned[self.places[place].maker as usize].extend(&process.waiting);
         }
     }
 
@@ -396,6 +421,10 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
 }
 
 impl Place {
+    fn of(maker: Maker) -> Self {
+        Self { maker, process: None, false_starts: 0, false_start: String::new() }
+    }
+
     fn starts_falsely(&mut self, how: String) {
         self.false_starts += 1;
         self.false_start = how;

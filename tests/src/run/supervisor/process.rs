@@ -6,7 +6,7 @@
 //!
 //! Boundary: one process. What is ordered, and from whom, is in `mod.rs`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{PipeReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
@@ -64,6 +64,9 @@ pub(super) struct Process {
     pub(super) is_proven: bool,
     /// How many runs it has made.
     pub(super) runs_before: u64,
+    /// How many of each test it will have made when it has made all that it was
+    /// sent. Only kept where each job is two runs.
+    pub(super) runs_ordered: BTreeMap<String, u64>,
     /// How long it has given no sign. Time in which we stood still ourselves,
     /// suspended with our terminal, is not counted.
     pub(super) quiet: Duration,
@@ -98,6 +101,7 @@ impl Process {
             running: None,
             is_proven: false,
             runs_before: 0,
+            runs_ordered: BTreeMap::new(),
             quiet: Duration::ZERO,
             killed: None,
             closed: None,
@@ -128,6 +132,15 @@ impl Process {
         self.is_proven = true;
         self.quiet = Duration::ZERO;
         true
+    }
+
+    /// It says that it has made the run at hand, and makes it once more.
+    pub(super) fn has_rehearsed(&mut self) {
+        self.runs_before += 1;
+        self.quiet = Duration::ZERO;
+        if let Some(running) = &mut self.running {
+            running.began = Instant::now();
+        }
     }
 
     /// It has something to do, or should have.
