@@ -23,6 +23,7 @@ use super::Ended;
 use super::core::{Core, Held, Place, Why};
 use super::fiber::{self, Fiber, Stacks};
 use super::waiters::Waiter;
+use super::watchdog::Fate;
 use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, FailureKind, Preemption, TraceStep};
 use crate::rand::Stream;
@@ -312,7 +313,7 @@ impl Core {
         }
         self.tear_down();
         context::set_mode(Mode::Outside);
-        self.send_outcome(false, false);
+        self.tell_outcome(Fate::Ends);
         self.forget();
     }
 
