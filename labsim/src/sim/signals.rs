@@ -90,8 +90,11 @@ extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context
     // SAFETY: `previous` is null or a leaked box, filled before it was stored.
     // Giving the signal back to whoever had it and returning makes a fault happen
     // again, this time to them. One that was sent would be lost: it is raised once
-    // more, and comes when this handler has returned. Both functions may be called
-    // in a handler, and `info` is valid, as above.
+    // more, and as this handler does not block it, is over when `raise` returns.
+    // std's handler then puts the default back and relies on the fault to happen
+    // again as well, so once more for that. All these functions may be called in
+    // a handler, `info` is valid, as above, and `now` is written if `sigaction`
+    // succeeds, and not read otherwise.
     unsafe {
         if previous.is_null() {
             libc::signal(signal, libc::SIG_DFL);
@@ -100,6 +103,11 @@ extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context
         }
         if (*info).si_code <= SENT_BY_KILL {
             libc::raise(signal);
+            let mut now = MaybeUninit::<libc::sigaction>::uninit();
+            let is_known = libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) == 0;
+            if is_known && now.assume_init_ref().sa_sigaction == libc::SIG_DFL {
+                libc::raise(signal);
+            }
         }
     }
 }
