@@ -281,7 +281,7 @@ pub struct ThreadStack {
 /// The sorts of failure that labsim itself can tell apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailureKind {
-    /// A thread panicked.
+    /// A thread panicked, or was about to end the process by an abort or a fault.
     Panic,
     /// Nobody can run, and no timer will change that.
     Deadlock,

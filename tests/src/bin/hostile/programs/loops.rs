@@ -28,7 +28,7 @@ pub(super) const PROGRAMS: &[Program] = &[
 ];
 
 /// What is said of a run that has used up its CPU time.
-const SLOW: &str = "s of CPU time and has got to ";
+const SLOW: &str = "the run has used 8.";
 
 fn spin(body: impl FnOnce() + Send + 'static) {
     let _ = thread::spawn("spins", body).join();
