@@ -238,7 +238,7 @@ mod tests {
         for round in 0..2000 {
             let trap = Trap::new();
             let first_read = std::thread::scope(|scope| {
-                scope.spawn(|| {
+                let filler = scope.spawn(|| {
                     for _ in 0..round % 4 {
                         if trap.begin(Caught::Sampled) {
                             (0..round % 50).for_each(|_| trap.add(7));
@@ -248,12 +248,13 @@ mod tests {
                     fill(&trap, Caught::Abort, [1; 60]);
                 });
                 loop {
+                    let is_filled = filler.is_finished();
                     match trap.take() {
                         Some(catch) if catch.caught == Caught::Sampled => {
                             assert!(catch.addresses.iter().all(|address| *address == 7), "round {round}");
                         }
                         Some(catch) => return catch,
-                        None => std::hint::spin_loop(),
+                        None => assert!(!is_filled, "it is lost"),
                     }
                 }
             });
