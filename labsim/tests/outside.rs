@@ -374,23 +374,31 @@ fn destructors_that_are_too_slow_are_given_up() {
             }
         }
     }
-    let failure = failure(run(in_a_hurry(1), || {
+    // It cannot obey there; and it may have obeyed before.
+    let dies = failure(run(in_a_hurry(1), || {
         let _plods = Plods;
         panic!("the cause");
     }));
-    assert!(failure.message.contains("the cause"), "{failure}");
+    assert!(dies.message.contains("the cause"), "{dies}");
+    let obeys = failure(run(in_a_hurry(1), || {
+        let _plods = Plods;
+        plods(500_000);
+    }));
+    assert_eq!(obeys.kind, FailureKind::Limit, "{obeys}");
 }
 
+/// It is asked where it is already, and goes on.
 #[test]
 fn a_run_within_its_cpu_time_is_none_that_is_too_slow() {
-    let work = || {
-        for _ in 0..20 {
+    let outcome = run(Config { cpu_limit: Duration::from_secs(2), ..Config::seed(1) }, || {
+        let used = cpu_time::ThreadTime::now();
+        while used.elapsed() < Duration::from_millis(1700) {
             (0..500_000).for_each(|number: u64| _ = std::hint::black_box(number));
             thread::sleep(Duration::from_millis(1));
         }
-    };
-    let outcome = run(Config { cpu_limit: Duration::from_secs(30), ..Config::seed(1) }, work);
+    });
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    assert!(outcome.cpu > Duration::from_millis(1650), "{:?}", outcome.cpu);
 }
 
 /// The processor itself says that something is wrong, and where.
