@@ -368,8 +368,9 @@ fn destructors_that_are_too_slow_are_given_up() {
     struct Plods;
     impl Drop for Plods {
         fn drop(&mut self) {
-            for _ in 0..90_000 {
-                (0..500_000).for_each(|number: u64| _ = std::hint::black_box(number));
+            // Less than the calls that a destructor may make.
+            for _ in 0..40_000 {
+                (0..5_000_000).for_each(|number: u64| _ = std::hint::black_box(number));
                 drop(labsim::sync::Mutex::new(()).lock());
             }
         }
@@ -380,10 +381,12 @@ fn destructors_that_are_too_slow_are_given_up() {
         panic!("the cause");
     }));
     assert!(dies.message.contains("the cause"), "{dies}");
-    let obeys = failure(run(in_a_hurry(1), || {
+    let outcome = run(in_a_hurry(1), || {
         let _plods = Plods;
         plods(500_000);
-    }));
+    });
+    assert!(outcome.cpu < Duration::from_secs(10), "{:?}", outcome.cpu);
+    let obeys = failure(outcome);
     assert_eq!(obeys.kind, FailureKind::Limit, "{obeys}");
 }
 
