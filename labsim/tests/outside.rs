@@ -288,6 +288,21 @@ fn alone(test: &str, story: impl FnOnce()) {
     assert_eq!(inner.status.code(), Some(PASSED), "{}", String::from_utf8_lossy(&said));
 }
 
+/// Nobody calls `labsim::exit`: after some seconds the process ends as it wanted.
+#[test]
+fn a_process_whose_end_nobody_makes_ends_by_itself() {
+    const TEST: &str = "a_process_whose_end_nobody_makes_ends_by_itself";
+    if std::env::var_os(ALONE).is_some_and(|name| name == TEST) {
+        assert!(run(Config::seed(1), || std::process::exit(3)).fatal);
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+    if ON_LINUX {
+        let this = std::env::current_exe().expect("a test knows its own file");
+        let inner = Command::new(this).args([TEST, "--exact"]).env(ALONE, TEST).output();
+        assert_eq!(inner.expect("a test can be started again").status.code(), Some(3));
+    }
+}
+
 /// However slow the machine is: the limit on memory is far away.
 #[test]
 fn a_loop_that_takes_memory_is_named_as_one_and_is_fatal() {
