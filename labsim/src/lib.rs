@@ -96,7 +96,8 @@
 //!
 //! Blocking that labsim knows nothing of: a std lock, a socket, a loop that calls
 //! nothing. The run stands still then, and is given up after some seconds of the
-//! machine's time, with the place ([`Config::stall_limit`]).
+//! machine's time, with the place ([`Config::stall_limit`]). And a run whose steps
+//! are too slow has a limit of CPU time ([`Config::cpu_limit`]).
 //!
 //! All threads of a simulation share one OS thread, and so its thread-locals:
 //! do not wait inside `LocalKey::with` or in the initialiser of one.

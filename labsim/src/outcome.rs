@@ -47,6 +47,14 @@ pub struct Config {
     /// clock, and has had the processor: a loop that calls nothing, or a wait
     /// that labsim knows nothing of. Off under a debugger.
     pub stall_limit: Duration,
+    /// The run fails if it uses so much CPU time in all, set-up and tear-down
+    /// included: its steps are too slow for it to get anywhere. It fails at its
+    /// next step; if it takes none within a second, it is given up. The failure
+    /// names the thread and the place where the run was seen most often before.
+    /// Where the system does not tell the CPU time of a thread, which Linux does,
+    /// it is time on the machine's clock. Seen a few times a second. This verdict
+    /// depends on how fast the machine is. Off under a debugger.
+    pub cpu_limit: Duration,
     /// The run is given up if the process grows by so many bytes while it runs.
     /// Seen on Linux only, and a few times a second.
     pub memory_limit: u64,
@@ -72,8 +80,8 @@ pub struct Config {
 
 impl Config {
     /// The usual setting under `seed`: limits of an hour of virtual time, a
-    /// billion steps, 20,000 threads and a million messages in a channel, and
-    /// stacks of 256 KiB.
+    /// billion steps, a minute of CPU time, 20,000 threads and a million messages
+    /// in a channel, and stacks of 256 KiB.
     pub fn seed(seed: u64) -> Self {
         Self {
             seed,
@@ -83,6 +91,7 @@ impl Config {
             stack_bytes: 256 * 1024,
             thread_limit: 20_000,
             stall_limit: Duration::from_secs(3),
+            cpu_limit: Duration::from_secs(60),
             memory_limit: 1 << 30,
             stuck_after: Duration::from_secs(5),
             wait_limit: None,
@@ -157,7 +166,8 @@ pub struct Outcome<T> {
     /// would wait as long. Make no more runs in this process than you must.
     pub abandoned: bool,
     /// The abandoned thread will end the process, use it up, or sleeps with a
-    /// lock that everybody needs: the allocator's, or a standard stream's. Tell
+    /// lock that everybody needs: the allocator's, or a standard stream's. Or
+    /// unsafe code went wrong in it, and who knows what it has written to. Tell
     /// what there is to tell without those, and call [`exit`](crate::exit). In
     /// five seconds the process ends by itself.
     pub fatal: bool,
@@ -283,7 +293,7 @@ pub struct ThreadStack {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailureKind {
-    /// A thread panicked.
+    /// A thread panicked, or was about to end the process by an abort or a fault.
     Panic,
     /// Nobody can run, and no timer will change that.
     Deadlock,
@@ -299,13 +309,14 @@ pub enum FailureKind {
     OutsideWorld,
     /// A thread needed more stack than [`Config::stack_bytes`].
     StackOverflow,
-    /// The process grew by more than [`Config::memory_limit`].
+    /// The process grew by more than [`Config::memory_limit`], or the run takes
+    /// more and more memory and no step for [`Config::stall_limit`].
     Memory,
     /// The clock passed [`Config::time_limit`].
     TimeLimit,
-    /// More steps than [`Config::step_limit`], more threads than
-    /// [`Config::thread_limit`], or more messages in a channel than
-    /// [`Config::channel_limit`].
+    /// More steps than [`Config::step_limit`], more CPU time than
+    /// [`Config::cpu_limit`], more threads than [`Config::thread_limit`], or more
+    /// messages in a channel than [`Config::channel_limit`].
     Limit,
     /// The code that watches the run said so, by [`fail`](crate::fail).
     Raised,

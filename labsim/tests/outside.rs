@@ -8,6 +8,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -300,26 +302,230 @@ fn outside_of_simulations_std_is_itself() {
     assert_ne!(RandomState::new().hash_one(7), RandomState::new().hash_one(7));
 }
 
+/// Names the test whose story a process plays, if it was started for that.
+const ALONE: &str = "LABSIM_ALONE";
+
+/// The code of such a process that has come to the end of its story.
+const PASSED: i32 = 42;
+
+/// Plays a test's story in a process of its own: one that does not live long.
+fn alone(test: &str, story: impl FnOnce()) {
+    if std::env::var_os(ALONE).is_some_and(|name| name == test) {
+        let ended = catch_unwind(AssertUnwindSafe(story));
+        labsim::exit(if ended.is_ok() { PASSED } else { 1 });
+    }
+    let this = std::env::current_exe().expect("a test knows its own file");
+    let inner = Command::new(this).args([test, "--exact", "--nocapture"]).env(ALONE, test).output();
+    let inner = inner.expect("a test can be started again");
+    let said = [inner.stdout, inner.stderr].concat();
+    assert_eq!(inner.status.code(), Some(PASSED), "{}", String::from_utf8_lossy(&said));
+}
+
+/// Nobody calls `labsim::exit`: after some seconds the process ends as it wanted.
 #[test]
-fn a_loop_that_grows_ends_the_process_and_another_does_not() {
+fn a_process_whose_end_nobody_makes_ends_by_itself() {
+    const TEST: &str = "a_process_whose_end_nobody_makes_ends_by_itself";
+    if std::env::var_os(ALONE).is_some_and(|name| name == TEST) {
+        assert!(run(Config::seed(1), || std::process::exit(3)).fatal);
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+    if ON_LINUX {
+        let this = std::env::current_exe().expect("a test knows its own file");
+        let inner = Command::new(this).args([TEST, "--exact"]).env(ALONE, TEST).output();
+        assert_eq!(inner.expect("a test can be started again").status.code(), Some(3));
+    }
+}
+
+/// However slow the machine is: the limit on memory is far away.
+#[test]
+fn a_loop_that_takes_memory_is_named_as_one_and_is_fatal() {
     if !cfg!(target_os = "linux") {
         return;
     }
-    let spins = |grows_at: usize| {
-        let program = move || {
+    alone("a_loop_that_takes_memory_is_named_as_one_and_is_fatal", || {
+        let program = || {
             let (mut kept, mut number) = (Vec::new(), 0_usize);
             while std::hint::black_box(true) {
                 number += 1;
                 // So that it is little when the test is over.
-                if number.is_multiple_of(grows_at) && kept.len() < 400 {
+                if number.is_multiple_of(10_000) && kept.len() < 400 {
                     kept.push(vec![1_u8; 1 << 20]);
                 }
             }
         };
-        let outcome = run(impatient(1), program);
-        assert_eq!(outcome.result.as_ref().map_err(|failure| failure.kind), Err(FailureKind::BusyLoop));
-        outcome.fatal
-    };
-    assert!(!spins(usize::MAX), "it only spins");
-    assert!(spins(10_000), "it takes more and more");
+        let outcome = run(Config { memory_limit: 1 << 60, ..impatient(1) }, program);
+        assert!(outcome.fatal, "it takes more and more");
+        let failure = failure(outcome);
+        assert_names(&failure, FailureKind::Memory, "takes more and more memory, ");
+        assert!(failure.message.contains("in a loop without a call into labsim"), "{failure}");
+    });
+}
+
+/// What it keeps is the test runner's: the loop is what is wrong.
+#[test]
+fn a_loop_that_spins_is_none_that_takes_memory() {
+    let outcome = run(impatient(1), || {
+        let _little = vec![1_u8; 1 << 20];
+        while std::hint::black_box(true) {}
+    });
+    assert!(!outcome.fatal, "it only spins");
+    assert_eq!(failure(outcome).kind, FailureKind::BusyLoop);
+}
+
+/// Works for about a millisecond before each step, in one line.
+fn plods(work: u64) {
+    loop {
+        (0..work).for_each(|number| _ = std::hint::black_box(number));
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Few looks, so that one that is late does not matter.
+fn in_a_hurry(seed: u64) -> Config {
+    Config { cpu_limit: Duration::from_secs(1), ..Config::seed(seed) }
+}
+
+#[test]
+fn steps_that_are_too_slow_are_named_and_the_run_ends_in_order() {
+    let config = Config { stacks: true, ..in_a_hurry(1) };
+    let outcome = run(config, || plods(500_000));
+    assert!(!outcome.abandoned && !outcome.fatal, "it takes steps");
+    assert!(outcome.cpu >= Duration::from_millis(900), "{:?}", outcome.cpu);
+    let failure = outcome.result.unwrap_err();
+    assert!(failure.message.contains(" and has got to "), "{failure}");
+    assert!(!failure.stacks.is_empty(), "whoever is left shows its stack");
+    assert!(failure.message.ends_with("its steps are too slow"), "{failure}");
+    if cfg!(target_os = "linux") {
+        assert_names(&failure, FailureKind::Limit, " s of CPU time");
+        assert!(failure.message.contains(" looks found thread `culprit` at labsim/tests/outside.rs:"), "{failure}");
+    }
+}
+
+#[test]
+fn a_step_that_is_too_slow_is_given_up() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let patient = Config { stall_limit: Duration::from_secs(3600), ..in_a_hurry(1) };
+    let failure = failure(run(patient, || while std::hint::black_box(true) {}));
+    assert_names(&failure, FailureKind::Limit, "its steps are too slow");
+}
+
+#[test]
+fn destructors_that_are_too_slow_are_given_up() {
+    struct Plods;
+    impl Drop for Plods {
+        fn drop(&mut self) {
+            // Less than the calls that a destructor may make.
+            for _ in 0..40_000 {
+                (0..5_000_000).for_each(|number: u64| _ = std::hint::black_box(number));
+                drop(labsim::sync::Mutex::new(()).lock());
+            }
+        }
+    }
+    // It cannot obey there; and it may have obeyed before.
+    let dies = failure(run(in_a_hurry(1), || {
+        let _plods = Plods;
+        panic!("the cause");
+    }));
+    assert!(dies.message.contains("the cause"), "{dies}");
+    let outcome = run(in_a_hurry(1), || {
+        let _plods = Plods;
+        plods(500_000);
+    });
+    assert!(outcome.cpu < Duration::from_secs(10), "{:?}", outcome.cpu);
+    let obeys = failure(outcome);
+    assert_eq!(obeys.kind, FailureKind::Limit, "{obeys}");
+}
+
+/// It is asked where it is already, and goes on.
+#[test]
+fn a_run_within_its_cpu_time_is_none_that_is_too_slow() {
+    let outcome = run(Config { cpu_limit: Duration::from_secs(2), ..Config::seed(1) }, || {
+        let used = cpu_time::ThreadTime::now();
+        while used.elapsed() < Duration::from_millis(1700) {
+            (0..500_000).for_each(|number: u64| _ = std::hint::black_box(number));
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    assert!(outcome.cpu > Duration::from_millis(1650), "{:?}", outcome.cpu);
+}
+
+/// The processor itself says that something is wrong, and where.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod faults {
+    use super::*;
+
+    fn is_named(test: &str, says: &str, deed: fn()) {
+        if !cfg!(target_os = "linux") {
+            return;
+        }
+        alone(test, || {
+            let outcome = run(Config::seed(1), deed);
+            assert!(outcome.fatal, "who knows what else was written to");
+            let failure = failure(outcome);
+            assert_names(&failure, FailureKind::Panic, says);
+            assert!(failure.backtrace.as_deref().is_some_and(|stack| stack.contains("faults")), "{failure}");
+        });
+    }
+
+    #[test]
+    fn memory_that_is_nobodys_is_named() {
+        is_named("faults::memory_that_is_nobodys_is_named", "was killed by SIGSEGV", || {
+            let nobodys = std::hint::black_box(8_usize) as *mut u8;
+            // SAFETY: it is not safe, and must not look so to the compiler.
+            unsafe { nobodys.write_volatile(1) };
+        });
+    }
+
+    /// Not an address at all, which the processor tells in another way.
+    #[test]
+    fn an_address_that_is_none_is_named() {
+        is_named("faults::an_address_that_is_none_is_named", "was killed by SIG", || {
+            let nowhere = std::hint::black_box(0x8000_0000_0000_0000_usize) as *mut u8;
+            // SAFETY: as above.
+            unsafe { nowhere.write_volatile(1) };
+        });
+    }
+
+    #[test]
+    fn an_instruction_that_is_none_is_named() {
+        is_named("faults::an_instruction_that_is_none_is_named", "was killed by SIGILL", || {
+            println!("what follows is no instruction");
+            // SAFETY: as above.
+            unsafe {
+                #[cfg(target_arch = "x86_64")]
+                std::arch::asm!("ud2");
+                #[cfg(target_arch = "aarch64")]
+                std::arch::asm!("udf #0");
+            }
+        });
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_division_by_zero_is_named() {
+        is_named("faults::a_division_by_zero_is_named", "was killed by SIGFPE", || {
+            // SAFETY: as above.
+            unsafe { std::arch::asm!("idiv {0:e}", in(reg) 0, inout("eax") 1 => _, inout("edx") 0 => _) };
+        });
+    }
+
+    /// A thread that is nobody's simulation is none of our business.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_fault_of_another_os_thread_ends_the_process() {
+        const TEST: &str = "faults::a_fault_of_another_os_thread_ends_the_process";
+        if std::env::var_os(ALONE).is_some_and(|name| name == TEST) {
+            simulate(Config::seed(1), || ()).result.unwrap();
+            let nobodys = std::hint::black_box(8_usize) as *mut u8;
+            // SAFETY: as above.
+            unsafe { nobodys.write_volatile(1) };
+        }
+        let this = std::env::current_exe().expect("a test knows its own file");
+        let inner = Command::new(this).args([TEST, "--exact"]).env(ALONE, TEST).output();
+        let status = inner.expect("a test can be started again").status;
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(11), "{status:?}");
+    }
 }

@@ -140,7 +140,6 @@ fn survives(program: &str) {
     let program = expected().into_iter().find(|known| known.test == program).expect("the program is in the registry");
     let begun = Instant::now();
     let limits = match &*program.needs {
-        "LittleTime" => WALL,
         "LittleMemory" => LITTLE_MEMORY,
         _ => MEMORY,
     };
@@ -184,13 +183,14 @@ hard_on_their_process! {
     abort_endings
     midway_endings
     allocating_endings
+    fault_endings
     another_endings
     another_0_endings
     killed_endings
+    sent_fault_endings
     terminated_endings
     crash_panics
     recursion_floods
-    everywhere_loops
     memory_killed_floods
     allocation_floods
     stdout_floods
@@ -221,6 +221,24 @@ fn all_at_once_cost_each_other_nothing() {
     for (test, wall) in wall_times() {
         assert!(wall < WALL_MAX, "{test} took {wall:?}");
     }
+}
+
+/// What takes steps, and too slow ones, has its CPU time and no more. The clock
+/// on the wall is not what counts: on a busy machine it takes a while.
+#[test]
+fn what_is_too_slow_has_its_cpu_time_and_no_more() {
+    let programs: Vec<_> = expected().into_iter().filter(|program| program.needs == "ItsTime").collect();
+    let names = programs.iter().map(|program| &*program.test);
+    let patient = ["--seeds", "1", "--jobs", "2", "--limit-wall-ms", "600000"];
+    let words: Vec<_> = names.chain([INNOCENT[1]]).chain(patient).collect();
+    let output = run(&words);
+    let printed = text(&output.stdout);
+
+    assert!(programs.len() >= 2, "{programs:?}");
+    assert_reported(&programs, &printed, 1);
+    assert!(has_passed(&printed, INNOCENT[1], 1), "{printed}");
+    assert_eq!(output.status.code(), Some(17), "{printed}");
+    assert_eq!(printed.matches(": its steps are too slow").count(), programs.len(), "{printed}");
 }
 
 /// The kinds of all of them, each by itself: of several the command's code is
@@ -367,10 +385,11 @@ fn a_seed_that_fails_for_what_others_left_is_told_from_one_that_fails_alone() {
 #[test]
 fn a_program_that_stands_still_has_only_the_supervisors_time() {
     let begun = Instant::now();
-    let words = ["run", "bare_loops", "mutex_outside", "innocent_last", "--seeds", "1", "--jobs", "2"];
+    let programs = ["bare_loops", "everywhere_loops", "mutex_outside"];
+    let words = [&["run"], &programs[..], &["innocent_last", "--seeds", "1", "--jobs", "2"]].concat();
     let output = hostile(&[&words[..], &WALL].concat()).output().expect("the command starts");
     let printed = text(&output.stdout);
-    for test in ["bare_loops", "mutex_outside"] {
+    for test in programs {
         assert!(report_of(&printed, test)[1].contains("Stuck: no end after 1.5 s of wall time"), "{printed}");
     }
     assert!(has_passed(&printed, "innocent_last", 1), "{printed}");

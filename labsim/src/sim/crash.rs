@@ -18,56 +18,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
-use super::Ended;
 use super::core::{Core, Place, Why};
+use super::ending;
 use super::spawn::NewThread;
 use super::table::{Schedule, Status, ThreadKey};
+use super::watchdog::Fate;
 use crate::context::Life;
 use crate::outcome::{Failure, FailureKind};
 use crate::world::World;
-
-/// A simulated thread has called `exit`, and waits to be let go.
-static LEAVING: Leaving = Leaving { state: Mutex::new((false, None)), changed: Condvar::new() };
-
-struct Leaving {
-    /// Whether one does, and the code that it is let go with.
-    state: Mutex<(bool, Option<i32>)>,
-    changed: Condvar,
-}
-
-/// How long a thread that ends the process waits for somebody to tell why.
-const LEAVE_AFTER: Duration = Duration::from_secs(5);
-
-/// Ends the process with `code`, also where a simulated thread is about to.
-///
-/// The end of a process is one thread's right: once a simulated one has called
-/// `process::exit` (see [`Outcome::fatal`](crate::Outcome::fatal)), std lets all
-/// others wait that call it. This lets that one go on, with this code.
-pub fn exit(code: i32) -> ! {
-    let mut state = LEAVING.state.lock();
-    if state.0 {
-        state.1 = Some(code);
-        LEAVING.changed.notify_all();
-        drop(state);
-        loop {
-            std::thread::park();
-        }
-    }
-    drop(state);
-    std::process::exit(code)
-}
-
-/// Waits until the end of the process may go on, and returns its code.
-#[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
-pub(crate) fn wait_to_leave(status: i32) -> i32 {
-    let mut state = LEAVING.state.lock();
-    if state.1.is_none() {
-        LEAVING.changed.wait_for(&mut state, LEAVE_AFTER);
-    }
-    state.1.unwrap_or(if status == 0 { 1 } else { status })
-}
 
 /// What is thrown to empty the stack of a dead thread. Whoever catches it gets
 /// it again at the next call into labsim.
@@ -347,7 +305,7 @@ impl Core {
     pub(crate) fn abandon(&self, what: &str, place: Place) -> ! {
         let message = format!("thread `{}` {what}", self.current_name());
         self.fail(FailureKind::Panic, message, Some(place));
-        self.send_outcome(true, false);
+        self.tell_outcome(Fate::Abandoned);
         loop {
             std::thread::park();
         }
@@ -359,7 +317,7 @@ impl Core {
     #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
     pub(crate) fn leave_world(&self, what: &str) {
         self.fail_outside(format!("thread `{}` {what}", self.current_name()));
-        self.send_outcome(true, false);
+        self.tell_outcome(Fate::Abandoned);
         loop {
             std::thread::park();
         }
@@ -370,8 +328,8 @@ impl Core {
     #[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), expect(dead_code))]
     pub(crate) fn leave_program(&self, status: i32) {
         self.fail_outside(format!("thread `{}` ended the program by process::exit({status})", self.current_name()));
-        LEAVING.state.lock().0 = true;
-        self.send_outcome(true, true);
+        ending::leave();
+        self.tell_outcome(Fate::Fatal);
     }
 
     fn fail_outside(&self, message: String) {
@@ -385,31 +343,20 @@ impl Core {
             let at = Duration::from_nanos(self.now.get());
             let message = format!("the simulator could not go on: {message}");
             self.with_world(|world| world.fail(Failure::new(FailureKind::Panic, message, at, "scheduler")));
-            self.send_outcome(false, false);
+            self.tell_outcome(Fate::Ends);
         }
     }
 
-    /// Reports how the run ended to whoever waits for it.
-    pub(super) fn send_outcome(&self, abandoned: bool, fatal: bool) {
-        let Some(ended) = self.pulse.get().and_then(|pulse| pulse.tell(abandoned)) else { return };
-        let (failure, notes) = self.with_world(|world| (world.take_failure(), world.notes.lock().take()));
-        let cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
-        let threads = self.schedule.try_borrow().map_or(0, |schedule| schedule.threads_started());
-        let outcome = Ended {
-            abandoned,
-            fatal,
-            steps: self.steps.get(),
-            timer_events: self.timer_events.get(),
-            threads,
-            nanos: self.now.get(),
-            hash: self.hash.get(),
-            trace: std::mem::take(&mut *self.trace.borrow_mut()),
-            stacks: self.stacks.take(),
-            cpu,
-            failure,
-            notes,
-        };
-        // Nobody waits only if the caller of `simulate` is gone with its process.
-        let _ = ended.send(outcome);
+    /// Tells how the run ended to whoever waits for it, from its own OS thread.
+    pub(super) fn tell_outcome(&self, fate: Fate) {
+        let Some(pulse) = self.pulse.get() else { return };
+        self.publish_position();
+        pulse.tell(fate, None, |ended| {
+            ended.timer_events = self.timer_events.get();
+            ended.threads = self.schedule.try_borrow().map_or(0, |schedule| schedule.threads_started());
+            ended.trace = std::mem::take(&mut *self.trace.borrow_mut());
+            ended.stacks = self.stacks.take();
+            ended.cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
+        });
     }
 }

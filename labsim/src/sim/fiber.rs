@@ -31,7 +31,8 @@ const POOL_BATCH: usize = 16;
 static POOL: Mutex<Vec<(usize, DefaultStack)>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// The way out of the fiber that runs on this OS thread, if one does.
+    /// The way out of the fiber that runs on this OS thread, if one does. None
+    /// also on the way into one and out of it.
     static CURRENT: Cell<Option<NonNull<Yielder<(), ()>>>> = const { Cell::new(None) };
 
     /// The lowest address of the stack of that fiber; 0 if none runs.
@@ -48,6 +49,13 @@ const GUARD_BYTES_MAX: usize = 64 * 1024;
 pub(super) fn is_in_guard(address: usize) -> bool {
     let limit = LIMIT.get();
     limit != 0 && (limit..limit + GUARD_BYTES_MAX).contains(&address)
+}
+
+/// True if this OS thread is on its way from one stack to another, where no stack
+/// can be walked. May be called in a signal handler.
+#[cfg_attr(not(unix), expect(dead_code))]
+pub(super) fn is_switching() -> bool {
+    LIMIT.get() != 0 && CURRENT.get().is_none()
 }
 
 /// The stack of one simulated thread, and where on it the thread stopped.
@@ -80,6 +88,7 @@ impl Fiber {
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
             CURRENT.set(Some(NonNull::from(yielder)));
             body();
+            CURRENT.set(None);
         });
         Self { coroutine, limit }
     }
@@ -124,7 +133,7 @@ impl Drop for Restore {
 /// If the caller runs on no fiber.
 #[inline]
 pub(super) fn suspend() {
-    let yielder = CURRENT.get().expect("only a simulated thread can be suspended");
+    let yielder = CURRENT.take().expect("only a simulated thread can be suspended");
     // SAFETY: `CURRENT` names the yielder of the fiber that is running on this
     // OS thread, which is the caller:
     // - A fiber sets it before its body begins and again, below, each time it

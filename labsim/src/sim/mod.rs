@@ -18,8 +18,9 @@
 //! | `fiber.rs` | stacks and switches |
 //! | `pause.rs` | threads of a paused node; timers of a clock that was changed |
 //! | `waiters.rs` | lists of waiting threads |
-//! | `watchdog.rs` | another OS thread that sees when a run gets no further |
+//! | `watchdog` | another OS thread that sees when a run gets no further |
 //! | `signals.rs`, `trap.rs` | how it asks, and how a stack overflow is survived |
+//! | `ending.rs` | how a process ends that a run takes with it |
 //!
 //! Boundary: knows threads, time and nodes. Knows no links, disks or messages.
 
@@ -38,6 +39,7 @@ use crate::stack::Stack;
 mod busy;
 mod core;
 mod crash;
+mod ending;
 mod fiber;
 mod pause;
 mod schedule;
@@ -57,9 +59,9 @@ mod watchdog;
 
 pub(crate) use self::core::{Core, Home, Place, Why};
 pub(crate) use self::crash::Dying;
-pub use self::crash::exit;
+pub use self::ending::exit;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) use self::crash::wait_to_leave;
+pub(crate) use self::ending::wait_to_leave;
 pub(crate) use self::spawn::NewThread;
 pub(crate) use self::table::ThreadKey;
 pub(crate) use self::waiters::{WaitList, Waiter};

@@ -19,6 +19,7 @@ use super::core::{Core, Place, Why};
 use super::fiber;
 use super::spawn::NewThread;
 use super::table::{Slot, Status};
+use super::watchdog::Fate;
 use crate::context::{self, Mode};
 use crate::outcome::{Config, FailureKind, Preemption, TraceStep};
 
@@ -52,7 +53,7 @@ impl Core {
         }
         self.tear_down();
         context::set_mode(Mode::Outside);
-        self.send_outcome(false, false);
+        self.tell_outcome(Fate::Ends);
         self.forget();
     }
 

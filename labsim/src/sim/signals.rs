@@ -4,16 +4,17 @@
 //! | signal | means | here |
 //! |---|---|---|
 //! | SIGSEGV, SIGBUS | a simulated thread has overflowed its stack, if the address is in its guard page | noted; the OS thread sleeps for ever |
+//! | the same, SIGILL, SIGFPE | unsafe code went wrong, anywhere else | the same |
 //! | SIGABRT | a destructor panicked during unwinding, or something called `abort` | the same |
 //! | SIGURG | the watchdog asks where the thread is | noted; the thread goes on |
 //!
-//! All three are noted only on the OS thread of a simulation, while it simulates;
-//! anywhere else the handler that was there before decides. Signals are the
-//! process's: a program that installs its own handlers later loses these reports
-//! and nothing else.
+//! All are noted only on the OS thread of a simulation, while it simulates;
+//! anywhere else the handler that was there before decides, as it does of what
+//! somebody has sent. Signals are the process's: a program that installs its own
+//! handlers later loses these reports and nothing else.
 //!
 //! Boundary: unsafe code, on Unix. What is noted goes to `trap.rs`; what it means
-//! is decided by `watchdog.rs`, on another thread.
+//! is decided by `watchdog`, on another thread.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -36,15 +37,17 @@ const ALTERNATE_STACK_BYTES: usize = 64 * 1024;
 const SENT_BY_KILL: libc::c_int = 0;
 
 /// What was installed before, for signals that are not ours to handle.
-static PREVIOUS: [AtomicPtr<libc::sigaction>; 3] = [const { AtomicPtr::new(ptr::null_mut()) }; 3];
-const FATAL: [libc::c_int; 3] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT];
+static PREVIOUS: [AtomicPtr<libc::sigaction>; FATAL.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; FATAL.len()];
+const FATAL: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGILL, libc::SIGFPE];
 
 /// Installs the handlers, once for the process.
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for (previous, signal) in PREVIOUS.iter().zip(FATAL) {
-            if let Some(action) = set_handler(signal, on_fatal, libc::SA_SIGINFO | libc::SA_ONSTACK) {
+            // Not blocked meanwhile: a handler that meets a fault ends in another.
+            let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            if let Some(action) = set_handler(signal, on_fatal, flags) {
                 previous.store(Box::leak(Box::new(action)), Ordering::Release);
             }
         }
@@ -70,19 +73,15 @@ fn set_handler(signal: libc::c_int, handler: Handler, flags: libc::c_int) -> Opt
     }
 }
 
-/// A stack overflow or an abort, or what looks like one.
+/// A stack overflow, another fault or an abort, or what looks like one.
 extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     if context::mode() == Mode::Simulated {
         // SAFETY: the kernel passes a valid `siginfo_t` to a handler installed with
-        // SA_SIGINFO. Its address field is meaningful for the two faults, and
-        // merely a number otherwise.
+        // SA_SIGINFO. Its address field is meaningful for faults, and merely a
+        // number otherwise.
         let (address, code) = unsafe { ((*info).si_addr() as usize, (*info).si_code) };
-        // What another process sends is meant for this one, and not for a thread.
-        if signal == libc::SIGABRT && code != SENT_BY_KILL {
-            note(Caught::Abort);
-            sleep_for_ever();
-        } else if fiber::is_in_guard(address) {
-            note(Caught::StackOverflow);
+        if let Some(caught) = meaning(signal, code, address) {
+            note(caught);
             sleep_for_ever();
         }
     }
@@ -91,8 +90,11 @@ extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context
     // SAFETY: `previous` is null or a leaked box, filled before it was stored.
     // Giving the signal back to whoever had it and returning makes a fault happen
     // again, this time to them. One that was sent would be lost: it is raised once
-    // more, and comes when this handler has returned. Both functions may be called
-    // in a handler, and `info` is valid, as above.
+    // more, and as this handler does not block it, is over when `raise` returns.
+    // std's handler then puts the default back and relies on the fault to happen
+    // again as well, so once more for that. All these functions may be called in
+    // a handler, `info` is valid, as above, and `now` is written if `sigaction`
+    // succeeds, and not read otherwise.
     unsafe {
         if previous.is_null() {
             libc::signal(signal, libc::SIG_DFL);
@@ -101,26 +103,55 @@ extern "C" fn on_fatal(signal: libc::c_int, info: *mut libc::siginfo_t, _context
         }
         if (*info).si_code <= SENT_BY_KILL {
             libc::raise(signal);
+            let mut now = MaybeUninit::<libc::sigaction>::uninit();
+            let is_known = libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) == 0;
+            if is_known && now.assume_init_ref().sa_sigaction == libc::SIG_DFL {
+                libc::raise(signal);
+            }
         }
     }
 }
 
+/// What the running simulated thread was caught in; `None` if the signal is
+/// meant for the process.
+fn meaning(signal: libc::c_int, code: libc::c_int, address: usize) -> Option<Caught> {
+    match signal {
+        // What another process sends is meant for this one, and not for a thread.
+        libc::SIGABRT => (code != SENT_BY_KILL).then_some(Caught::Abort),
+        _ if code <= SENT_BY_KILL => None,
+        libc::SIGSEGV | libc::SIGBUS if fiber::is_in_guard(address) => Some(Caught::StackOverflow),
+        libc::SIGSEGV => Some(Caught::Segv),
+        libc::SIGBUS => Some(Caught::Bus),
+        libc::SIGILL => Some(Caught::Ill),
+        libc::SIGFPE => Some(Caught::Fpe),
+        _ => None,
+    }
+}
+
 extern "C" fn on_ask(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    if context::mode() == Mode::Simulated {
+    // Between two stacks there is no stack to walk.
+    if context::mode() == Mode::Simulated && !fiber::is_switching() {
         note(Caught::Sampled);
     }
 }
 
 /// Stores where the thread is, and which simulated thread runs.
 ///
-/// Allocates nothing and takes no lock: reads thread-locals that need no
-/// initialisation, and writes atomics.
+/// Allocates nothing, takes no lock and makes no system call, so that `errno`
+/// stays: reads thread-locals that need no initialisation, and writes atomics.
 fn note(caught: Caught) {
     super::with(|core| {
         let Some(pulse) = core.pulse.get() else { return };
-        if !pulse.trap.begin() {
+        if !pulse.trap.begin(caught) {
+            // What is fatal comes twice if noting it has met a fault: then what
+            // has been noted must do. No sample interrupts one that is fatal.
+            if caught != Caught::Sampled {
+                pulse.trap.finish();
+            }
             return;
         }
+        core.publish_position();
+        core.name_current(|name, node| pulse.trap.set_thread(name, node));
         // SAFETY: the crate asks that nobody else use it at the same time because
         // on some systems its unwinder is not safe for threads. On Unix it is
         // `_Unwind_Backtrace`, which is: it reads the stack of the calling thread
@@ -134,9 +165,7 @@ fn note(caught: Caught) {
                 true
             });
         }
-        core.publish_position();
-        core.name_current(|name, node| pulse.trap.set_thread(name, node));
-        pulse.trap.finish(caught);
+        pulse.trap.finish();
     });
 }
 

@@ -36,12 +36,18 @@ pub use self::supervisor::{Limits, Setting, VERB, supervise};
 pub use self::sweep::{Job, Jobs, sweep};
 pub use self::worker::serve;
 
+use std::time::Duration;
+
 use crate::report;
 use crate::suites::{self, LabTest};
 
 /// How many seeds `cargo test` runs of each test, unless `LAB_SEEDS` or
 /// `LAB_SEED` say otherwise.
 pub const CARGO_TEST_SEEDS: SeedRange = SeedRange { first: 0, end: 3 };
+
+/// How long standard output may be locked after a run of `cargo test` that ended
+/// well. Other tests print, and the machine may be busy: this is for ever.
+const PRINT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a lab test as a `#[test]`: under a few seeds, in this process.
 ///
@@ -67,7 +73,11 @@ pub fn cargo_test_of(test: &'static LabTest) {
         // which seed it had.
         report::announce(test.name, seed);
         let result = run_once(test, seed, Mode::Simulated);
-        // What printing waits for may never be free again.
+        // What printing waits for may never be free again: then the test runner
+        // would wait as well, and say nothing.
+        if !result.fatal && !once::printing_works(PRINT_PATIENCE) {
+            end_process(&format!("test {} seed {seed} keeps the lock on what tests print to\n", test.name));
+        }
         if !result.fatal {
             print!("{}", report::notices(&result));
         }
@@ -82,11 +92,15 @@ pub fn cargo_test_of(test: &'static LabTest) {
     let Some(first) = failed.first() else { return };
     let report = report::failure(first);
     if failed.iter().any(|run| run.fatal) {
-        // Past the capture of the test runner, which will not come to show it.
-        report::to_stderr(&format!("{report}  it has ended the process: the other tests of it are not run\n"));
-        labsim::exit(101);
+        end_process(&report);
     }
     print!("{report}");
     // The report has said everything. A panic message would say it again.
     std::panic::resume_unwind(Box::new("see the report above"));
+}
+
+/// Says why past the capture of the test runner, which will not come to show it.
+fn end_process(why: &str) -> ! {
+    report::to_stderr(&format!("{why}  it has ended the process: the other tests of it are not run\n"));
+    labsim::exit(101)
 }

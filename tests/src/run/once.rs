@@ -21,6 +21,9 @@ use crate::watch::Sight;
 /// Every test has so much time: virtual, or real on OS threads.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(120);
 
+/// And so much of the machine's CPU time. Those that pass need a tenth of it.
+const CPU_LIMIT: Duration = Duration::from_secs(8);
+
 /// How many threads a run may have at once. Linux lets a process map some 32,000
 /// stacks, and another run may be in the same one.
 const THREAD_LIMIT: usize = 10_000;
@@ -163,7 +166,8 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunRe
         (test.body)(&mut lab);
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
-    let config = Config { trace, stacks, thread_limit: THREAD_LIMIT, ..Config::seed(seed).time_limit(TIME_LIMIT) };
+    let limits = Config { cpu_limit: CPU_LIMIT, thread_limit: THREAD_LIMIT, ..Config::seed(seed) };
+    let config = Config { trace, stacks, ..limits.time_limit(TIME_LIMIT) };
     let begun = Instant::now();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         if real { labsim::run_real(config, body) } else { labsim::simulate(config, body) }
@@ -198,7 +202,7 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
     result.steps = outcome.steps;
     result.hash = outcome.hash;
     result.abandoned = outcome.abandoned;
-    result.fatal = outcome.fatal || outcome.abandoned && !printing_works();
+    result.fatal = outcome.fatal || outcome.abandoned && !printing_works(ABANDONED_PATIENCE);
     if let Err(failure) = outcome.result {
         result.broken = Some(Broken::from_failure(&failure));
         result.notes = outcome.notes;
@@ -214,11 +218,13 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
     outcome.trace
 }
 
-/// True unless a thread that was abandoned sleeps or spins with a lock on what
-/// this process prints to: whoever prints next would wait for ever.
-fn printing_works() -> bool {
-    /// The lock is held for moments by anybody else.
-    const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the locks on what this process prints to may be taken after a run
+/// that was abandoned. Anybody else holds them for moments.
+const ABANDONED_PATIENCE: Duration = Duration::from_millis(500);
+
+/// True unless a thread that is gone, sleeps or spins has a lock on what this
+/// process prints to: whoever prints next would wait for ever.
+pub(super) fn printing_works(patience: Duration) -> bool {
     let (done_tx, done_rx) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         drop(std::io::stdout().lock());
@@ -226,5 +232,5 @@ fn printing_works() -> bool {
         print!(""); // Where the test runner captures it, that has a lock of its own.
         let _ = done_tx.send(());
     });
-    done_rx.recv_timeout(PATIENCE).is_ok()
+    done_rx.recv_timeout(patience).is_ok()
 }

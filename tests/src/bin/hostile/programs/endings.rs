@@ -25,11 +25,15 @@ pub(super) const PROGRAMS: &[Program] = &[
         .under_cargo(UnderCargo::Ends),
     Program::bad(PART, "allocating_endings", allocating, Kind::Limit, "allocates", "`allocates` overflowed its stack")
         .under_cargo(UnderCargo::Ends),
+    Program::bad(PART, "fault_endings", fault, Kind::Panic, "writes", "`writes` was killed by SIGSEGV: unsafe code")
+        .under_cargo(UnderCargo::Ends),
     Program::lost(PART, "another_endings", another, Kind::Panic, "the program ended itself with code 5")
         .under_cargo(UnderCargo::Dies),
     Program::lost(PART, "another_0_endings", another_0, Kind::Panic, "the program ended itself with code 0")
         .under_cargo(UnderCargo::Spoils),
     Program::lost(PART, "killed_endings", killed, Kind::Limit, "the program was killed by SIGKILL, and not by us")
+        .under_cargo(UnderCargo::Dies),
+    Program::lost(PART, "sent_fault_endings", sent_fault, Kind::Panic, "the program was killed by SIGSEGV")
         .under_cargo(UnderCargo::Dies),
     Program::lost(PART, "terminated_endings", terminated, Kind::Panic, "the program was killed by SIGTERM")
         .under_cargo(UnderCargo::Dies),
@@ -83,6 +87,17 @@ fn allocating(_: &mut Lab) {
     let _: Result<usize, _> = done.join();
 }
 
+/// To where no memory is. The only unsafe code of all these programs: nothing
+/// else makes a processor fault.
+fn fault(_: &mut Lab) {
+    let done = thread::spawn("writes", || {
+        let nobodys = std::hint::black_box(8_usize) as *mut u8;
+        // SAFETY: it is not safe, and must not look so to the compiler.
+        unsafe { nobodys.write_volatile(1) };
+    });
+    let _: Result<(), _> = done.join();
+}
+
 /// The process becomes another program, and that ends: nobody in it could tell.
 fn another(_: &mut Lab) {
     become_another("exit 5");
@@ -104,6 +119,11 @@ pub(super) fn become_another(_script: &str) {}
 
 fn killed(_: &mut Lab) {
     signal_myself("-KILL");
+}
+
+/// Nobody's code is to blame: what is sent is meant for the process.
+fn sent_fault(_: &mut Lab) {
+    signal_myself("-SEGV");
 }
 
 fn terminated(_: &mut Lab) {

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use labsim::sync::Mutex;
 use labsim::sync::atomic::{AtomicBool, Ordering};
 use labsim::thread;
+use labsim::time::Duration;
 use tests::check::Kind;
 use tests::harness::Lab;
 use tests::suites::Part;
@@ -22,10 +23,12 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program::bad(PART, "bare_loops", bare, Kind::Stuck, "spins", "`spins` runs without a call into labsim"),
     Program::bad(PART, "holding_loops", holding, Kind::Stuck, "spins", "`spins` runs without a call into labsim")
         .under_cargo(UnderCargo::Ends),
-    Program::lost(PART, "everywhere_loops", everywhere, Kind::Stuck, "no end after")
-        .needs(Needs::LittleTime)
-        .under_cargo(UnderCargo::Hangs),
+    Program::bad(PART, "everywhere_loops", everywhere, Kind::Limit, "main", SLOW).needs(Needs::ItsTime),
+    Program::bad(PART, "slow_loops", slow, Kind::Limit, "plods", SLOW).needs(Needs::ItsTime),
 ];
+
+/// What is said of a run that has used up its CPU time.
+const SLOW: &str = "the run has used 8.";
 
 fn spin(body: impl FnOnce() + Send + 'static) {
     let _ = thread::spawn("spins", body).join();
@@ -63,9 +66,9 @@ fn bare(_: &mut Lab) {
     });
 }
 
-/// Busy at more places than a loop has, as an honest program may be. It would
-/// end at the limit of a run's virtual time, after more of the machine's than
-/// anybody has.
+/// Busy at more places than a loop has, as an honest program may be. But for the
+/// limit on its CPU time, it would end at that of its virtual time, after more of
+/// the machine's than anybody has.
 fn everywhere(_: &mut Lab) {
     let lock = Mutex::new(0_u64);
     loop {
@@ -83,6 +86,17 @@ fn everywhere(_: &mut Lab) {
         *lock.lock() += 1;
         *lock.lock() += 1;
     }
+}
+
+/// Sleeps between its steps, and has computed for some milliseconds before each.
+fn slow(_: &mut Lab) {
+    let done = thread::spawn("plods", || {
+        loop {
+            black_box((0..2_000_000_u64).fold(0, |sum, n| black_box(sum ^ n)));
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let _: Result<(), _> = done.join();
 }
 
 /// As `bare`, with std's lock on standard output in hand.

@@ -56,8 +56,8 @@ pub(crate) struct Program {
 pub(crate) enum Needs {
     /// Anyhow.
     Nothing,
-    /// It would go on until the supervisor's patience is over.
-    LittleTime,
+    /// It goes on until its CPU time is used up, which is long.
+    ItsTime,
     /// It takes little enough for the simulator, and too much for the supervisor.
     LittleMemory,
     /// Each seed twice.
@@ -76,8 +76,6 @@ pub(crate) enum UnderCargo {
     /// It runs alone and comes to its end, but takes away what the test runner
     /// prints to, or prints more than anybody wants to read.
     Spoils,
-    /// Nothing could end it but a signal.
-    Hangs,
 }
 
 impl Program {

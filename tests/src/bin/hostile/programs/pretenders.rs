@@ -17,7 +17,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program::good(PART, "protocol_pretenders", protocol),
     Program::good(PART, "half_lines_pretenders", half_lines),
     Program::good(PART, "no_stdout_pretenders", no_stdout).under_cargo(UnderCargo::Spoils),
-    Program::good(PART, "locked_stdout_pretenders", locked_stdout).under_cargo(UnderCargo::Hangs),
+    Program::good(PART, "locked_stdout_pretenders", locked_stdout).under_cargo(UnderCargo::Ends),
     Program::lost(PART, "forger_pretenders", forger, Kind::Panic, "the program ended itself with code 0")
         .under_cargo(UnderCargo::Spoils),
 ];
