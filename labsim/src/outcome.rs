@@ -314,12 +314,23 @@ pub enum FailureKind {
     Memory,
     /// The clock passed [`Config::time_limit`].
     TimeLimit,
-    /// More steps than [`Config::step_limit`], more CPU time than
-    /// [`Config::cpu_limit`], more threads than [`Config::thread_limit`], or more
-    /// messages in a channel than [`Config::channel_limit`].
+    /// More CPU time than [`Config::cpu_limit`].
+    CpuLimit,
+    /// More steps than [`Config::step_limit`], more threads than
+    /// [`Config::thread_limit`], or more messages in a channel than
+    /// [`Config::channel_limit`].
     Limit,
     /// The code that watches the run said so, by [`fail`](crate::fail).
     Raised,
+}
+
+impl FailureKind {
+    /// True if the machine has a say in it: the same seed may fail earlier, later,
+    /// or not at all. So it may where the outcome is
+    /// [`abandoned`](Outcome::abandoned), whatever the kind.
+    pub fn depends_on_machine(self) -> bool {
+        matches!(self, Self::CpuLimit | Self::Memory)
+    }
 }
 
 impl fmt::Display for FailureKind {

@@ -396,7 +396,7 @@ fn steps_that_are_too_slow_are_named_and_the_run_ends_in_order() {
     assert!(!failure.stacks.is_empty(), "whoever is left shows its stack");
     assert!(failure.message.ends_with("its steps are too slow"), "{failure}");
     if cfg!(target_os = "linux") {
-        assert_names(&failure, FailureKind::Limit, " s of CPU time");
+        assert_names(&failure, FailureKind::CpuLimit, " s of CPU time");
         assert!(failure.message.contains(" looks found thread `culprit` at labsim/tests/outside.rs:"), "{failure}");
     }
 }
@@ -408,7 +408,7 @@ fn a_step_that_is_too_slow_is_given_up() {
     }
     let patient = Config { stall_limit: Duration::from_secs(3600), ..in_a_hurry(1) };
     let failure = failure(run(patient, || while std::hint::black_box(true) {}));
-    assert_names(&failure, FailureKind::Limit, "its steps are too slow");
+    assert_names(&failure, FailureKind::CpuLimit, "its steps are too slow");
 }
 
 #[test]
@@ -435,7 +435,7 @@ fn destructors_that_are_too_slow_are_given_up() {
     });
     assert!(outcome.cpu < Duration::from_secs(10), "{:?}", outcome.cpu);
     let obeys = failure(outcome);
-    assert_eq!(obeys.kind, FailureKind::Limit, "{obeys}");
+    assert_eq!(obeys.kind, FailureKind::CpuLimit, "{obeys}");
 }
 
 /// It is asked where it is already, and goes on.

@@ -159,6 +159,7 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
 fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
     panics::install_hook();
     signals::install();
+    watchdog::start_watchdog();
     let seed = config.seed;
     let (ended_tx, ended_rx) = mpsc::channel();
     let runner = std::thread::Builder::new()

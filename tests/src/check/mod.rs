@@ -130,7 +130,9 @@ impl Broken {
             FailureKind::Stuck => (Kind::Stuck, Some("Stuck")),
             FailureKind::BusyLoop => (Kind::Stuck, Some("BusyLoop")),
             FailureKind::TimeLimit => (Kind::Liveness, None),
-            FailureKind::Limit | FailureKind::StackOverflow | FailureKind::Memory => (Kind::Limit, None),
+            FailureKind::Limit | FailureKind::CpuLimit | FailureKind::StackOverflow | FailureKind::Memory => {
+                (Kind::Limit, None)
+            }
             FailureKind::Raised => (Kind::Harness, None),
         };
         Self { kind, rule, message: failure.message.clone() }

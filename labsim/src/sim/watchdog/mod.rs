@@ -47,7 +47,13 @@ use self::usage::{memory_in_use, usage_of};
 /// How often the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-fn start_watchdog() {
+/// Starts the watchdog's thread if there is none.
+///
+/// Never on the OS thread of a run. What a thread is started with it frees, and
+/// glibc gives out such memory again to the same thread, but grows and frees it
+/// under a lock of the thread that had asked for it: a run that is caught in the
+/// allocator holds that for ever.
+pub(super) fn start_watchdog() {
     static STARTED: AtomicBool = AtomicBool::new(false);
     if STARTED.swap(true, Ordering::Relaxed) {
         return;

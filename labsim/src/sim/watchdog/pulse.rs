@@ -13,7 +13,6 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::slow::{Spending, TooSlow};
-use super::start_watchdog;
 use crate::node::NodeId;
 use crate::outcome::{Config, Failure, FailureKind, Trace};
 use crate::sim::signals::OsThread;
@@ -142,7 +141,6 @@ impl Pulse {
         *pulse.spending.lock() = Spending::within(config.cpu_limit);
         pulse.memory_before.store(0, Ordering::Relaxed);
 
-        start_watchdog();
         let mut runs = RUNS.lock();
         runs.push(pulse);
         if runs.len() == 1 {

@@ -108,7 +108,7 @@ impl Pulse {
         let of = if is_cpu_time { "CPU time" } else { "the machine's time" };
         let used = format!("{:.1} s of {of}", spending.used.as_secs_f32());
         let (catch, stack) = most.map_or((None, None), |(_, (catch, stack))| (Some(catch), Some(stack)));
-        TooSlow { failure: self.failure(FailureKind::Limit, String::new(), catch, stack), used, looks }
+        TooSlow { failure: self.failure(FailureKind::CpuLimit, String::new(), catch, stack), used, looks }
     }
 }
 

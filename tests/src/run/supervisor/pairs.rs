@@ -108,7 +108,7 @@ impl Pair {
             return over(twice::differ(both.0, both.1, &parting));
         }
         let Some(first) = self.first.take() else {
-            if is_ended_by_the_machine(&run) || run.abandoned {
+            if is_ended_by_the_machine(&run) {
                 return over(run); // As dear as it was, it would be so again.
             }
             self.first = Some(run);
@@ -142,10 +142,11 @@ fn over(mut result: RunResult) -> Next {
     Next::Over(Box::new(result))
 }
 
-/// Time and memory have their limits, and a process is killed for them a little
-/// earlier or later: that is no difference of the program's.
+/// Time and memory have their limits, and a run is ended for them a little earlier
+/// or later: that is no difference of the program's.
 fn is_ended_by_the_machine(run: &RunResult) -> bool {
-    run.died.is_some() && run.broken.as_ref().is_some_and(|broken| matches!(broken.kind, Kind::Stuck | Kind::Limit))
+    let killed_for = run.broken.as_ref().filter(|_| run.died.is_some()).map(|broken| broken.kind);
+    run.by_machine || matches!(killed_for, Some(Kind::Stuck | Kind::Limit))
 }
 
 fn parting(traces: &[TraceFile; 2]) -> String {

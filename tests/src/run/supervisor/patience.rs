@@ -66,9 +66,7 @@ impl Patience {
 
 /// It had no end of its own, and that was not found out at once.
 fn had_to_be_stopped(result: &RunResult) -> bool {
-    let kind = result.broken.as_ref().map(|broken| broken.kind);
-    let is_stopped = result.abandoned || result.died.is_some() || kind == Some(Kind::Limit);
-    is_stopped && result.wall >= LOSS_MIN
+    (result.by_machine || result.died.is_some()) && result.wall >= LOSS_MIN
 }
 
 #[cfg(test)]
@@ -91,7 +89,7 @@ mod tests {
                 let broken = Broken { kind: Kind::Stuck, rule: None, message: "no end".to_owned() };
                 patience.learn(&RunResult {
                     broken: (*run != b'.').then_some(broken),
-                    abandoned: matches!(run, b's' | b'q'),
+                    by_machine: matches!(run, b's' | b'q'),
                     wall: if *run == b'q' { LOSS_MIN / 2 } else { LOSS_MIN },
                     ..RunResult::empty(job, Mode::Simulated)
                 });
@@ -117,7 +115,12 @@ mod tests {
         for seed in 0..3 {
             let broken = Some(Broken { kind: Kind::Limit, rule: None, message: "too slow".to_owned() });
             let job = Job { test, seed };
-            patience.learn(&RunResult { broken, wall: LOSS_MIN, ..RunResult::empty(job, Mode::Simulated) });
+            patience.learn(&RunResult {
+                broken,
+                by_machine: true,
+                wall: LOSS_MIN,
+                ..RunResult::empty(job, Mode::Simulated)
+            });
         }
         let mut instead = |test, seed| patience.instead_of(Job { test, seed }, Mode::Simulated);
         let first = instead(test, 3).expect("it was given up");
