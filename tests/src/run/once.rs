@@ -55,8 +55,8 @@ pub struct RunResult {
     pub caused_by: Option<CausedBy>,
     /// Its OS thread could not be ended.
     pub abandoned: bool,
-    /// It was ended for what it cost the machine: on another one, or the next time,
-    /// that may be earlier, later, or not at all.
+    /// It used up what it may take of the machine: on another one, or the next
+    /// time, that may be earlier, later, or not at all.
     pub by_machine: bool,
     /// And it will take the process with it: see `labsim::exit`.
     pub fatal: bool,
@@ -209,7 +209,7 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
     result.fatal = outcome.fatal || outcome.abandoned && !printing_works(ABANDONED_PATIENCE);
     if let Err(failure) = outcome.result {
         result.broken = Some(Broken::from_failure(&failure));
-        result.by_machine = outcome.abandoned || failure.kind.depends_on_machine();
+        result.by_machine = failure.kind.depends_on_machine();
         result.notes = outcome.notes;
         result.stacks = failure.stacks;
         result.caused_by = Some(CausedBy {

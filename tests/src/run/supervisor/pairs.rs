@@ -108,7 +108,7 @@ impl Pair {
             return over(twice::differ(both.0, both.1, &parting));
         }
         let Some(first) = self.first.take() else {
-            if is_ended_by_the_machine(&run) {
+            if is_ended_by_the_machine(&run) || run.abandoned {
                 return over(run); // As dear as it was, it would be so again.
             }
             self.first = Some(run);

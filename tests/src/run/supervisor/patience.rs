@@ -66,7 +66,7 @@ impl Patience {
 
 /// It had no end of its own, and that was not found out at once.
 fn had_to_be_stopped(result: &RunResult) -> bool {
-    (result.by_machine || result.died.is_some()) && result.wall >= LOSS_MIN
+    (result.abandoned || result.by_machine || result.died.is_some()) && result.wall >= LOSS_MIN
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
                 let broken = Broken { kind: Kind::Stuck, rule: None, message: "no end".to_owned() };
                 patience.learn(&RunResult {
                     broken: (*run != b'.').then_some(broken),
-                    by_machine: matches!(run, b's' | b'q'),
+                    abandoned: matches!(run, b's' | b'q'),
                     wall: if *run == b'q' { LOSS_MIN / 2 } else { LOSS_MIN },
                     ..RunResult::empty(job, Mode::Simulated)
                 });
