@@ -54,6 +54,9 @@ pub struct Config {
     /// Where the system does not tell the CPU time of a thread, which Linux does,
     /// it is time on the machine's clock. Seen a few times a second. This verdict
     /// depends on how fast the machine is. Off under a debugger.
+    ///
+    /// Time that the OS thread was seen asleep counts as well, since nothing in a
+    /// simulation waits for the machine; what it waits for while it prints does not.
     pub cpu_limit: Duration,
     /// The run is given up if the process grows by so many bytes while it runs.
     /// Seen on Linux only, and a few times a second.
@@ -314,7 +317,7 @@ pub enum FailureKind {
     Memory,
     /// The clock passed [`Config::time_limit`].
     TimeLimit,
-    /// More CPU time than [`Config::cpu_limit`].
+    /// More CPU time, and time asleep, than [`Config::cpu_limit`].
     CpuLimit,
     /// More steps than [`Config::step_limit`], more threads than
     /// [`Config::thread_limit`], or more messages in a channel than

@@ -78,6 +78,11 @@ impl Stack {
         Some(&callee.function)
     }
 
+    /// True if something was being printed.
+    pub(crate) fn is_in_printing(&self) -> bool {
+        self.mentions("std::io::") && ["print", "Stdout", "Stderr"].iter().any(|part| self.mentions(part))
+    }
+
     /// True if memory was being allocated or freed, by Rust's names of that or C's.
     pub(crate) fn is_in_allocator(&self) -> bool {
         const RUST: [&str; 5] = ["alloc::alloc::", "__rust_alloc", "__rust_dealloc", "__rust_realloc", "__rdl_"];

@@ -438,6 +438,53 @@ fn destructors_that_are_too_slow_are_given_up() {
     assert_eq!(obeys.kind, FailureKind::CpuLimit, "{obeys}");
 }
 
+/// Each wait is short enough for the stall limit, and each is followed by a step.
+#[test]
+fn waits_for_the_machine_again_and_again_are_named() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let outcome = run(in_a_hurry(1), || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("it can wait");
+        loop {
+            let _ = socket.recv(&mut [0]);
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    assert!(!outcome.abandoned && outcome.cpu < Duration::from_millis(500), "{:?}", outcome.cpu);
+    let failure = outcome.result.unwrap_err();
+    assert_names(&failure, FailureKind::CpuLimit, "it waits for the machine again and again");
+    assert!(failure.message.contains("most of it asleep, and has got to "), "{failure}");
+    assert!(failure.message.contains(" looks found thread `culprit` at labsim/tests/outside.rs:"), "{failure}");
+}
+
+/// The run is over, and its OS thread is not.
+#[test]
+fn a_thread_local_whose_destructor_does_not_end_is_named() {
+    struct Waits;
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            std::thread::park_timeout(Duration::from_secs(3600));
+        }
+    }
+    thread_local! {
+        static WAITS: std::cell::RefCell<Option<Waits>> = const { std::cell::RefCell::new(None) };
+    }
+    let hurry = || Config { stall_limit: Duration::from_millis(500), ..Config::seed(1) };
+    let outcome = simulate(hurry(), || WAITS.with(|waits| *waits.borrow_mut() = Some(Waits)));
+    assert!(outcome.abandoned);
+    let named = outcome.result.unwrap_err();
+    assert_eq!(named.kind, FailureKind::Stuck, "{named}");
+    assert!(named.message.contains("a thread-local value"), "{named}");
+    // What broke before is what is told.
+    let broken = simulate(hurry(), || {
+        WAITS.with(|waits| *waits.borrow_mut() = Some(Waits));
+        panic!("the cause");
+    });
+    assert!(broken.abandoned && broken.result.unwrap_err().message.contains("the cause"));
+}
+
 /// It is asked where it is already, and goes on.
 #[test]
 fn a_run_within_its_cpu_time_is_none_that_is_too_slow() {

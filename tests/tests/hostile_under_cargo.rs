@@ -100,6 +100,7 @@ programs! {
     atomic_loops
     bare_loops
     holding_loops
+    hook_loops
     everywhere_loops
     slow_loops
     sleep_outside

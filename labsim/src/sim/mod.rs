@@ -32,7 +32,7 @@ use cpu_time::ThreadTime;
 use parking_lot::Mutex;
 
 use crate::context::{self, Mode};
-use crate::outcome::{Config, Failure, Outcome, Preemption, ThreadStack, Trace};
+use crate::outcome::{Config, Failure, FailureKind, Outcome, Preemption, ThreadStack, Trace};
 use crate::panics;
 use crate::stack::Stack;
 
@@ -156,15 +156,37 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
     outcome.map(|()| value.expect("a body that does not return was reported"))
 }
 
+thread_local! {
+    /// Dropped when a run's OS thread has dropped all its other thread-locals:
+    /// they go in the reverse order of their first use.
+    static LAST_TO_GO: std::cell::Cell<Option<mpsc::Sender<()>>> = const { std::cell::Cell::new(None) };
+}
+
+/// Waits until a run's OS thread has dropped its thread-locals. False if that
+/// takes too long: a destructor of a student's may do anything.
+fn is_gone(gone: &mpsc::Receiver<()>, patience: std::time::Duration) -> bool {
+    loop {
+        match gone.recv_timeout(patience) {
+            Err(mpsc::RecvTimeoutError::Timeout) if !watchdog::is_traced() => return false,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) | Ok(()) => return true,
+        }
+    }
+}
+
 fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
     panics::install_hook();
     signals::install();
     watchdog::start_watchdog();
     let seed = config.seed;
     let (ended_tx, ended_rx) = mpsc::channel();
-    let runner = std::thread::Builder::new()
+    let (gone_tx, gone_rx) = mpsc::channel::<()>();
+    let patience = config.stall_limit;
+    std::thread::Builder::new()
         .name(format!("seed {seed}"))
         .spawn(move || {
+            // The first of its thread-locals to be there, and the last to go.
+            LAST_TO_GO.set(Some(gone_tx));
             let begun = ThreadTime::now();
             let _stack = signals::AlternateStack::install();
             let ran = catch_unwind(AssertUnwindSafe(|| with(|core| core.run(config, begun, ended_tx, body))));
@@ -177,11 +199,16 @@ fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
         })
         .expect("the operating system refuses another thread");
 
-    let ended = ended_rx.recv().unwrap_or_else(|_| panic!("the scheduler itself failed under seed {seed}; see above"));
+    let mut ended =
+        ended_rx.recv().unwrap_or_else(|_| panic!("the scheduler itself failed under seed {seed}; see above"));
     // A simulation that had to be stopped in the middle of a destructor never
     // returns, and its OS thread sleeps for ever. All others are done now.
-    if !ended.abandoned {
-        let _ = runner.join();
+    if !ended.abandoned && !is_gone(&gone_rx, patience) {
+        ended.abandoned = true;
+        ended.failure.get_or_insert_with(|| {
+            let message = "a thread-local value is dropped when the run is over, and its destructor does not end";
+            Failure::new(FailureKind::Stuck, message, std::time::Duration::from_nanos(ended.nanos), "unknown")
+        });
     }
     let as_text = |(thread, addresses): (String, Vec<usize>)| ThreadStack {
         thread,

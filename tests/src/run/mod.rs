@@ -81,12 +81,12 @@ pub fn cargo_test_of(test: &'static LabTest) {
         if !result.fatal {
             print!("{}", report::notices(&result));
         }
-        let is_abandoned = result.abandoned;
+        let was_dear = result.abandoned || result.by_machine;
         if result.broken.is_some() {
             failed.push(result);
         }
-        if is_abandoned {
-            break; // Each of these leaves an OS thread behind, which may spin.
+        if was_dear {
+            break; // It took seconds, and may have left an OS thread behind that spins.
         }
     }
     let Some(first) = failed.first() else { return };

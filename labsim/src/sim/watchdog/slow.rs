@@ -1,8 +1,9 @@
 //! Runs whose steps are too slow: the limit on CPU time.
 //!
 //! A run that computes for a while before each step is no loop and does not stand
-//! still, and yet gets nowhere while anybody watches. So what it may use in all
-//! is limited. When that is nearly used up, its OS thread is asked now and then
+//! still, and yet gets nowhere while anybody watches. Nor does one that waits for
+//! the machine before each step, and sleeps then. So what it may use in all, and
+//! sleep, is limited. When that is nearly used up, its OS thread is asked now and then
 //! where it is, and the place that is seen most often is the report. The run goes
 //! on meanwhile: it notices nothing, and neither does its hash.
 //!
@@ -33,6 +34,8 @@ pub(super) struct Spending {
     limit: Duration,
     /// Where CPU time is not known, time during which the watchdog was awake.
     used: Duration,
+    /// Of this, how long it was seen asleep: no simulation has a reason to.
+    asleep: Duration,
     /// When it will be asked again.
     next_ask: Duration,
     seen: Vec<Catch>,
@@ -46,11 +49,17 @@ pub(super) struct TooSlow {
     failure: Failure,
     used: String,
     looks: String,
+    why: &'static str,
 }
 
 impl Spending {
     pub(super) fn within(limit: Duration) -> Self {
         Self { limit, next_ask: limit - limit / LAST_PART, ..Self::default() }
+    }
+
+    /// It spends its time asleep rather than on the processor.
+    fn sleeps(&self) -> bool {
+        2 * self.asleep > self.used
     }
 }
 
@@ -59,7 +68,10 @@ impl Pulse {
     /// A run that does not obey must be given up: returns what is to be said.
     pub(super) fn spend(&self, usage: &Usage, answer: Option<Catch>) -> Option<Failure> {
         let mut spending = self.spending.lock();
-        let used = if usage.is_known { usage.cpu } else { spending.used + LOOK_EVERY };
+        if usage.is_known && usage.is_asleep {
+            spending.asleep += LOOK_EVERY;
+        }
+        let used = if usage.is_known { usage.cpu + spending.asleep } else { spending.used + LOOK_EVERY };
         let delta = used.saturating_sub(spending.used);
         spending.used = used;
         spending.seen.extend(answer);
@@ -73,6 +85,11 @@ impl Pulse {
             return None;
         }
 
+        if spending.sleeps() && spending.seen.iter().filter(|catch| prints(catch)).count() > spending.seen.len() / 2 {
+            // Whoever reads what it prints takes their time: a pager, for one.
+            *spending = Spending { used: usage.cpu, ..Spending::within(spending.limit.saturating_add(usage.cpu)) };
+            return None;
+        }
         let Some(waited) = &mut spending.disobedient_for else {
             spending.disobedient_for = Some(Duration::ZERO);
             let too_slow = self.too_slow(&spending, usage.is_known);
@@ -80,7 +97,7 @@ impl Pulse {
             self.order(Order::TooSlow(Box::new(too_slow)));
             return None;
         };
-        *waited += if usage.is_asleep || !usage.is_known { LOOK_EVERY } else { delta };
+        *waited += delta;
         let is_late = *waited >= OBEY_WITHIN;
         // It obeys, and then its destructors take as long again.
         let is_too_late = used >= spending.limit.saturating_mul(2).saturating_add(OBEY_WITHIN);
@@ -105,20 +122,30 @@ impl Pulse {
             let at = stack.place().map_or(String::new(), |place| format!(" at {place}"));
             format!("{count} of {} looks found thread `{}`{at}: ", stacks.len(), catch.thread)
         });
-        let of = if is_cpu_time { "CPU time" } else { "the machine's time" };
-        let used = format!("{:.1} s of {of}", spending.used.as_secs_f32());
+        let of = if is_cpu_time && !spending.sleeps() { "CPU time" } else { "the machine's time" };
+        let asleep = if spending.sleeps() { ", most of it asleep," } else { "" };
+        let used = format!("{:.1} s of {of}{asleep}", spending.used.as_secs_f32());
+        let why = if spending.sleeps() {
+            "it waits for the machine again and again; a simulation does no blocking I/O"
+        } else {
+            "its steps are too slow"
+        };
         let (catch, stack) = most.map_or((None, None), |(_, (catch, stack))| (Some(catch), Some(stack)));
-        TooSlow { failure: self.failure(FailureKind::CpuLimit, String::new(), catch, stack), used, looks }
+        TooSlow { failure: self.failure(FailureKind::CpuLimit, String::new(), catch, stack), used, looks, why }
     }
+}
+
+fn prints(catch: &Catch) -> bool {
+    Stack::from_addresses(&catch.addresses).is_in_printing()
 }
 
 impl TooSlow {
     /// Of a run that has got to the virtual time `at`.
     pub(super) fn into_failure(self, at: Duration) -> Failure {
-        let Self { failure, used, looks } = self;
+        let Self { failure, used, looks, why } = self;
         let millis = at.as_millis();
         let got_to = format!("{}.{:03}s", millis / 1000, millis % 1000);
-        let message = format!("the run has used {used} and has got to {got_to}; {looks}its steps are too slow");
+        let message = format!("the run has used {used} and has got to {got_to}; {looks}{why}");
         Failure { message, at, ..failure }
     }
 }

@@ -74,8 +74,7 @@ impl Pulse {
         }
         let stack = Stack::from_addresses(&catch.addresses);
         let busy = used >= limit / 2;
-        let prints =
-            stack.mentions("std::io::") && ["print", "Stdout", "Stderr"].iter().any(|part| stack.mentions(part));
+        let prints = stack.is_in_printing();
         if !busy && prints {
             // Whoever reads what it prints takes their time: a pager, for one.
             *self.seen.lock() = Seen::default();
@@ -87,7 +86,9 @@ impl Pulse {
         } else {
             describe_stall(&catch.thread, &stack, busy, limit)
         };
-        self.give_up(self.failure(kind, message, Some(&catch), Some(&stack)), grows, used);
+        // A panic hook runs under a lock that test runners want, too.
+        let is_fatal = grows || stack.mentions("panic_with_hook");
+        self.give_up(self.failure(kind, message, Some(&catch), Some(&stack)), is_fatal, used);
     }
 
     /// A loop takes more and more memory, such as one that prints where a test

@@ -123,6 +123,10 @@ pub fn supervise(
             Err(RecvTimeoutError::Disconnected) => unreachable!("the supervisor has a sender itself"),
         }
         if looked.elapsed() >= LOOK_EVERY {
+            // All that they have said first: whoever is dead now may have said so.
+            while let Ok(event) = events_rx.try_recv() {
+                supervisor.hear(event);
+            }
             supervisor.look(looked.elapsed().min(LOOK_GAP_MAX));
             looked = Instant::now();
         }
@@ -341,6 +345,7 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
         for place in 0..self.places.len() {
             let Some((_, process)) = &mut self.places[place].process else { continue };
             process.quiet = if process.is_busy() { process.quiet + passed } else { Duration::ZERO };
+            process.note_half_ended(passed.min(2 * LOOK_EVERY));
             let status = process.status();
             if status.resident_kib > self.setting.limits.memory_kib {
                 process.kill(Killed::Memory);

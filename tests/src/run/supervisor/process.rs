@@ -71,8 +71,11 @@ pub(super) struct Process {
     /// suspended with our terminal, is not counted.
     pub(super) quiet: Duration,
     pub(super) killed: Option<Killed>,
-    closed: Option<(Instant, Output)>,
-    ended: Option<(Instant, ExitStatus)>,
+    closed: Option<Output>,
+    ended: Option<ExitStatus>,
+    /// How long only one of the two has been seen. Time in which nobody looked,
+    /// or listened, is not counted.
+    half_ended: Duration,
 }
 
 /// What a process left behind.
@@ -106,6 +109,7 @@ impl Process {
             killed: None,
             closed: None,
             ended: None,
+            half_ended: Duration::ZERO,
         })
     }
 
@@ -160,7 +164,7 @@ impl Process {
 
     /// Its pipe is closed.
     pub(super) fn closes(&mut self, output: Output) {
-        self.closed = Some((Instant::now(), output));
+        self.closed = Some(output);
         for _ in 0..MOMENT_MS {
             if self.has_ended() {
                 return;
@@ -173,23 +177,28 @@ impl Process {
         if self.ended.is_none()
             && let Ok(Some(status)) = self.child.try_wait()
         {
-            self.ended = Some((Instant::now(), status));
+            self.ended = Some(status);
         }
         self.ended.is_some()
     }
 
+    /// So much time has passed since the last look.
+    pub(super) fn note_half_ended(&mut self, passed: Duration) {
+        let has_ended = self.has_ended();
+        if has_ended != self.closed.is_some() {
+            self.half_ended += passed;
+        }
+    }
+
     /// What is left, once it is dead and everything that it printed is here.
     pub(super) fn remains(&mut self) -> Option<Remains> {
-        let has_ended = self.has_ended();
-        match (&mut self.closed, &self.ended) {
-            (Some((_, output)), Some((_, status))) => {
-                Some(Remains { status: Some(*status), output: std::mem::take(output) })
-            }
+        self.has_ended();
+        let is_late = self.half_ended > END_PATIENCE;
+        match (&mut self.closed, self.ended) {
+            (Some(output), Some(status)) => Some(Remains { status: Some(status), output: std::mem::take(output) }),
             // Somebody else holds its pipe open, a child of its own for one.
-            (None, Some((at, status))) if at.elapsed() > END_PATIENCE => {
-                Some(Remains { status: Some(*status), output: Output::default() })
-            }
-            (Some((at, _)), None) if at.elapsed() > END_PATIENCE && !has_ended => {
+            (None, Some(status)) if is_late => Some(Remains { status: Some(status), output: Output::default() }),
+            (Some(_), None) if is_late => {
                 self.kill(Killed::Silent);
                 None
             }

@@ -23,6 +23,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program::bad(PART, "bare_loops", bare, Kind::Stuck, "spins", "`spins` runs without a call into labsim"),
     Program::bad(PART, "holding_loops", holding, Kind::Stuck, "spins", "`spins` runs without a call into labsim")
         .under_cargo(UnderCargo::Ends),
+    Program::bad(PART, "hook_loops", hook, Kind::Stuck, "panics", "`panics` runs without a call into labsim")
+        .under_cargo(UnderCargo::Ends),
     Program::bad(PART, "everywhere_loops", everywhere, Kind::Limit, "main", SLOW).needs(Needs::ItsTime),
     Program::bad(PART, "slow_loops", slow, Kind::Limit, "plods", SLOW).needs(Needs::ItsTime),
 ];
@@ -54,6 +56,15 @@ fn reads_an_atomic(_: &mut Lab) {
         let stop = AtomicBool::new(false);
         while !stop.load(Ordering::SeqCst) {}
     });
+}
+
+/// In a panic hook, under a lock that whoever wants to set another one waits for.
+fn hook(_: &mut Lab) {
+    let panics = || {
+        std::panic::set_hook(Box::new(|_| while black_box(true) {}));
+        panic!("the hook is told");
+    };
+    let _: Result<(), _> = thread::spawn("panics", panics).join();
 }
 
 fn bare(_: &mut Lab) {
