@@ -93,6 +93,29 @@ impl Drop for SpinsInDrop {
     }
 }
 
+/// Which of std's is waited for, and what to use in its place.
+#[test]
+fn waits_for_std_are_told_apart() {
+    let deeds: [(fn(), &str); 3] = [
+        (receives_for_ever, "a std::sync::mpsc channel; use labsim::channel"),
+        (|| drop(std::sync::Barrier::new(2).wait()), "a std::sync::Barrier; use labsim::sync::Barrier"),
+        (begins_again, "OnceLock or LazyLock; use labsim::sync::OnceLock"),
+    ];
+    for (deed, part) in deeds {
+        assert_names(&failure(run(impatient(1), deed)), FailureKind::OutsideWorld, part);
+    }
+}
+
+fn receives_for_ever() {
+    let (_tx, rx) = std::sync::mpsc::channel::<()>();
+    let _ = rx.recv();
+}
+
+fn begins_again() {
+    static TWICE: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| *TWICE + 1);
+    println!("{}", *TWICE);
+}
+
 /// The thread is dead, and the report still names it.
 #[test]
 fn a_destructor_that_spins_while_its_thread_is_crashed_is_named() {

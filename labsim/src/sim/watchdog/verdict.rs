@@ -162,13 +162,16 @@ fn describe_stall(thread: &str, stack: &Stack, busy: bool, limit: Duration) -> (
         return (FailureKind::BusyLoop, message);
     }
     // Names of std's own functions; where they change, the general word remains.
-    let known: [(&[&str], &str, &str); 6] = [
+    let known: [(&[&str], &str, &str); 9] = [
         // Before the lock that std has around it, which may be what it waits for.
         (&["Stdin"], "standard input", "a constant"),
         (&["Mutex", "lock_contended"], "a std::sync::Mutex", "labsim::sync::Mutex"),
         (&["RwLock", "contended"], "a std::sync::RwLock", "labsim::sync::RwLock"),
+        (&["std::sync::barrier"], "a std::sync::Barrier", "labsim::sync::Barrier"),
+        (&["std::sync::mpsc"], "a std::sync::mpsc channel", "labsim::channel"),
+        (&["std::sync::mpmc"], "a std::sync::mpsc channel", "labsim::channel"),
+        (&["sync::once::"], "a std::sync::Once, OnceLock or LazyLock", "labsim::sync::OnceLock"),
         (&["Condvar", "wait"], "a std::sync::Condvar", "labsim::sync::Condvar"),
-        (&["mpsc"], "a std::sync::mpsc channel", "labsim::channel"),
         (&["thread", "park"], "std::thread::park", "labsim::thread::park"),
     ];
     let found = known.into_iter().find(|(parts, ..)| parts.iter().all(|part| stack.mentions(part)));
