@@ -98,7 +98,7 @@ impl Drop for SpinsInDrop {
 fn waits_for_std_are_told_apart() {
     let deeds: [(fn(), &str); 3] = [
         (receives_for_ever, "a std::sync::mpsc channel; use labsim::channel"),
-        (|| drop(std::sync::Barrier::new(2).wait()), "a std::sync::Barrier; use labsim::sync::Barrier"),
+        (meets_nobody, "a std::sync::Barrier; use labsim::sync::Barrier"),
         (begins_again, "OnceLock or LazyLock; use labsim::sync::OnceLock"),
     ];
     for (deed, part) in deeds {
@@ -109,6 +109,10 @@ fn waits_for_std_are_told_apart() {
 fn receives_for_ever() {
     let (_tx, rx) = std::sync::mpsc::channel::<()>();
     let _ = rx.recv();
+}
+
+fn meets_nobody() {
+    std::sync::Barrier::new(2).wait();
 }
 
 fn begins_again() {
