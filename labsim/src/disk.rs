@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::context::{self, Life, Mode};
@@ -24,12 +25,84 @@ use crate::node::NodeId;
 use crate::rand::Stream;
 use crate::real;
 use crate::sim;
+use crate::watch::DiskObserver;
 
 /// The name under which [`Disk::save`] keeps the state.
 const STATE_FILE: &str = "state";
 
 /// The name under which [`Disk::save`] keeps the snapshot.
 const SNAPSHOT_FILE: &str = "snapshot";
+
+/// A step of some node on its disk, as an observer sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written<'a> {
+    /// Whose disk it is.
+    pub node: NodeId,
+    /// What was done.
+    pub change: Change<'a>,
+}
+
+/// What was done to a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change<'a> {
+    /// A file was written, which a crash would still undo.
+    File {
+        /// Its name.
+        name: &'a str,
+        /// Its length in bytes before.
+        before: usize,
+        /// Its length in bytes now.
+        after: usize,
+    },
+    /// All that was written is durable now.
+    Synced,
+}
+
+/// Shows every write and every sync in this world to `observer`, as soon as it is
+/// done, on the thread that did it. It must not wait. It may end the run, change
+/// links, and crash nodes, the one that it runs on included: so a crash between
+/// two writes, or between a sync and what follows it, can be had on purpose.
+///
+/// ```
+/// use labsim::disk::{self, Change};
+/// use labsim::{Config, node::Node, simulate};
+/// let outcome = simulate(Config::seed(1), || {
+///     let node = Node::new("server");
+///     disk::observe(move |written| {
+///         if matches!(written.change, Change::File { name: "second", .. }) {
+///             node.crash();
+///         }
+///     });
+///     let disk = node.disk();
+///     let writer = node.spawn("writer", move || {
+///         disk.append("first", b"kept");
+///         disk.sync();
+///         disk.append("second", b"and lost");
+///         disk.sync();
+///     });
+///     assert!(writer.join().is_err());
+///     node.restart();
+///     (node.disk().len("first"), node.disk().len("second"))
+/// });
+/// assert_eq!(outcome.result.unwrap(), (4, 0));
+/// ```
+///
+/// # Panics
+///
+/// Outside of a world, or if its disks have an observer.
+#[track_caller]
+pub fn observe(observer: impl Fn(&Written<'_>) + Send + Sync + 'static) {
+    let observer: DiskObserver = Arc::new(observer);
+    let is_first = context::on_world(|world| {
+        let mut watchers = world.watchers.lock();
+        let is_first = watchers.disks.is_none();
+        if is_first {
+            watchers.disks = Some(observer);
+        }
+        is_first
+    });
+    assert!(is_first, "the disks of this world have an observer");
+}
 
 /// A node's disk, as one of its lives sees it. Clones are the same disk.
 ///
@@ -74,6 +147,13 @@ impl Disk {
         self.with(|disk| disk.files.is_empty()).unwrap_or(true)
     }
 
+    /// The names of its files and their lengths in bytes, unsynced writes included.
+    #[track_caller]
+    pub fn files(&self) -> Vec<(String, usize)> {
+        let list = |disk: &mut DiskEntry| disk.files.iter().map(|(name, bytes)| (name.clone(), bytes.len())).collect();
+        self.with(list).unwrap_or_default()
+    }
+
     /// Adds `bytes` at the end of a file, which is made if there is none.
     #[track_caller]
     pub fn append(&self, file: &str, bytes: &[u8]) {
@@ -105,7 +185,9 @@ impl Disk {
         if context::is_dying() {
             return;
         }
-        self.with(DiskEntry::sync);
+        if self.with(DiskEntry::sync).is_some() {
+            self.show(Change::Synced);
+        }
     }
 
     /// Saves the two byte strings of the labs, atomically and durably: Raft's
@@ -141,7 +223,17 @@ impl Disk {
         if context::is_dying() {
             return;
         }
-        self.with(|disk| disk.write(file, kept, change));
+        if let Some((before, after)) = self.with(|disk| disk.write(file, kept, change)) {
+            self.show(Change::File { name: file, before, after });
+        }
+    }
+
+    /// Shows a step to whoever observes the disks, with no table locked.
+    fn show(&self, change: Change<'_>) {
+        let observer = context::with_world(|world| world.watchers.lock().disks.clone()).flatten();
+        if let Some(observer) = observer {
+            observer(&Written { node: self.life.node, change });
+        }
     }
 
     fn wait_for_platter(&self, place: &'static Location<'static>) {
@@ -204,14 +296,16 @@ struct DiskEntry {
 }
 
 impl DiskEntry {
-    /// Changes a file whose first `kept` bytes stay as they are.
-    fn write(&mut self, file: &str, kept: usize, change: impl FnOnce(&mut Vec<u8>)) {
+    /// Changes a file whose first `kept` bytes stay as they are. Returns how long
+    /// it was, and is.
+    fn write(&mut self, file: &str, kept: usize, change: impl FnOnce(&mut Vec<u8>)) -> (usize, usize) {
         // Nearly always the file is there; its name is copied only if not.
         if !self.files.contains_key(file) {
             self.files.insert(file.to_owned(), Vec::new());
         }
         let content = self.files.get_mut(file).expect("it was made above");
-        let kept = kept.min(content.len());
+        let before = content.len();
+        let kept = kept.min(before);
         match self.kept.get_mut(file) {
             Some(known) => *known = kept.min(*known),
             None => {
@@ -219,6 +313,7 @@ impl DiskEntry {
             }
         }
         change(content);
+        (before, content.len())
     }
 
     fn sync(&mut self) {

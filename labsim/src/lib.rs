@@ -134,6 +134,17 @@ pub use real::run_real;
 pub use sim::{exit, simulate};
 pub use watch::fail;
 
+/// The time since the calling thread's world began: virtual, or the machine's in
+/// a real world; zero outside of one. It costs no step.
+pub fn elapsed() -> std::time::Duration {
+    context::elapsed()
+}
+
+/// True on the threads of a simulation.
+pub fn is_simulated() -> bool {
+    context::mode() == context::Mode::Simulated
+}
+
 /// The seed of the world that the calling thread runs in, if it runs in one.
 pub fn seed() -> Option<u64> {
     context::with_world(|world| world.seed)

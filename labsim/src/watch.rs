@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::context::{self, Mode};
+use crate::disk::Written;
 use crate::node::NodeId;
 use crate::outcome::{Failure, FailureKind};
 use crate::{real, sim};
@@ -31,15 +32,19 @@ pub struct Seen {
 
 type Listener = Arc<Mutex<dyn FnMut(&Seen, &dyn Any) + Send>>;
 
+/// Who sees what is written to the disks of a world.
+pub(crate) type DiskObserver = Arc<dyn Fn(&Written<'_>) + Send + Sync>;
+
 /// Who listens in a world, to which type.
 #[derive(Default)]
 pub(crate) struct WatchTable {
     listeners: Vec<(TypeId, Listener)>,
+    pub(crate) disks: Option<DiskObserver>,
 }
 
 impl WatchTable {
     pub(crate) fn is_empty(&self) -> bool {
-        self.listeners.is_empty()
+        self.listeners.is_empty() && self.disks.is_none()
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use labsim::disk::{self, Change};
 use labsim::node::Node;
 use labsim::sync::Arc;
 use labsim::time::Instant;
@@ -17,6 +18,41 @@ use crate::{MS, run, run_seeds};
 fn reboot(node: Node) {
     node.crash();
     node.restart();
+}
+
+/// What an observer of disks is shown, and that it may crash whoever writes: in a
+/// simulation and on OS threads.
+#[test]
+fn an_observer_sees_each_step_and_may_crash_its_node() {
+    let body = || {
+        let node = Node::new("server");
+        let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let theirs = Arc::clone(&seen);
+        disk::observe(move |written| {
+            theirs.lock().push(format!("{} {:?}", written.node.0, written.change));
+            if matches!(written.change, Change::File { before: 4, after: 2, .. }) {
+                node.crash();
+            }
+        });
+        let disk = node.disk();
+        let writer = node.spawn("writer", move || {
+            disk.append("log", b"kept");
+            disk.sync();
+            disk.truncate("log", 2);
+            disk.sync(); // Not any more.
+        });
+        assert!(writer.join().is_err());
+        node.restart();
+        assert_eq!(node.disk().read("log"), b"kept");
+        let expected = [
+            "0 File { name: \"log\", before: 0, after: 4 }",
+            "0 Synced",
+            "0 File { name: \"log\", before: 4, after: 2 }",
+        ];
+        assert_eq!(*seen.lock(), expected);
+    };
+    simulate(Config::seed(1), body).result.unwrap();
+    labsim::run_real(Config::seed(1), body).result.unwrap();
 }
 
 #[test]
