@@ -113,7 +113,7 @@ fn ask_until_answered(end: &ClientEnd, question: &str) -> Tries {
         let text = format!("{question}? (try {number})");
         let asked = Instant::now();
         note!("asks", "{text}");
-        let reply = end.call::<str, String>("echo", &text);
+        let reply = end.call::<String, String>("echo", &text);
         let taken_ms = asked.elapsed().as_millis();
         tries.push((text, reply.is_ok()));
         match reply {

@@ -9,6 +9,7 @@
 //!
 //! Boundary: one call. Who serves, and what is counted, is in `network.rs`.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{decode, encode};
 use crate::error::CallError;
 use crate::network::{Server, Shared};
+use crate::observe::{Moment, Passing};
 
 /// A call over a cut link fails within so many milliseconds.
 const CUT_MS: u64 = 100;
@@ -106,15 +108,24 @@ impl ClientEnd {
     #[track_caller]
     pub fn call<A, R>(&self, method: &'static str, args: &A) -> Result<R, CallError>
     where
-        A: Serialize + ?Sized,
-        R: DeserializeOwned,
+        A: Serialize + 'static,
+        R: DeserializeOwned + 'static,
     {
         sync::assert_no_lock_held("makes a call");
-        let wait = match self.call_bytes(method, encode(args)) {
+        let Some(network) = self.network.upgrade() else {
+            return Err(CallError::Lost); // The network itself is gone.
+        };
+
+        // 1. Counted, whatever becomes of it.
+        let call = Call { number: network.traffic.count_call(), caller: self.from, server: self.to, method };
+        call.show(&network, Moment::RequestLeaves, args);
+        let wait = match self.call_bytes(&network, call, encode(args)) {
             Ok(reply) => {
-                return Ok(decode(&reply).unwrap_or_else(|error| {
+                let reply = decode(&reply).unwrap_or_else(|error| {
                     panic!("the reply of {method} is no {}: {error}", std::any::type_name::<R>())
-                }));
+                });
+                call.show(&network, Moment::ReplyArrives, &reply);
+                return Ok(reply);
             }
             Err(GaveUp::Refused) => return Err(CallError::Refused),
             Err(GaveUp::LostAfter(wait)) => wait,
@@ -126,29 +137,23 @@ impl ClientEnd {
         Err(CallError::Lost)
     }
 
-    fn call_bytes(&self, method: &'static str, args: Vec<u8>) -> Result<Vec<u8>, GaveUp> {
+    fn call_bytes(&self, network: &Arc<Shared>, call: Call, args: Vec<u8>) -> Result<Vec<u8>, GaveUp> {
         let lost = Err(GaveUp::LostAfter(Duration::ZERO));
-        let Some(network) = self.network.upgrade() else {
-            return lost; // The network itself is gone.
-        };
-
-        // 1. Counted, whatever becomes of it.
-        network.traffic.count_call();
         network.traffic.count_bytes(args.len());
 
         // 2. A cut link, or no server. The caller learns only that it took long.
         let server = network.server(self.to).filter(|server| server.is_alive());
         let fate = links::send(self.from, self.to);
-        let Some(server) = server.filter(|_| fate != Fate::Cut) else { return self.lost_after_cut(&network) };
+        let Some(server) = server.filter(|_| fate != Fate::Cut) else { return self.lost_after_cut(network) };
 
         // 3. The way there.
-        let chances = self.draw_chances(&network);
+        let chances = self.draw_chances(network);
         let Fate::Arrives { after, again_after } = fate else { return self.lost_after_loss() };
         if chances.request_lost {
             return Err(GaveUp::LostAfter(chances.request_delay));
         }
         let (reply_tx, reply_rx) = channel::bounded(1);
-        let request = Request { method, args: args.into(), reply_tx };
+        let request = Request { call, args: args.into(), reply_tx, network: Weak::clone(&self.network) };
         if let Some(again_after) = again_after {
             // The handler runs twice. The caller sees the first reply only.
             self.carry(request.clone(), chances.request_delay + again_after);
@@ -181,7 +186,7 @@ impl ClientEnd {
         if !links::is_up(self.to, self.from) {
             // Cut on the way back only, which the course's network never is. The
             // caller can't tell it from any other cut.
-            return self.lost_after_cut(&network);
+            return self.lost_after_cut(network);
         }
 
         // 6. and 7. The way back.
@@ -265,10 +270,29 @@ impl ClientEnd {
     }
 }
 
+/// What everybody knows of a call.
+#[derive(Clone, Copy)]
+struct Call {
+    number: u64,
+    caller: Node,
+    server: Node,
+    method: &'static str,
+}
+
+impl Call {
+    /// Shows one of its messages to the network's observer.
+    fn show(self, network: &Shared, moment: Moment, value: &dyn Any) {
+        let Self { number, caller, server, method } = self;
+        network.observers.show(&Passing { call: number, caller, server, method, moment, value });
+    }
+}
+
 /// What a request brings to the serving node.
 #[derive(Clone)]
 struct Request {
-    method: &'static str,
+    call: Call,
+    /// Weak, as everywhere.
+    network: Weak<Shared>,
     args: Arc<[u8]>,
     /// Takes the reply, or nothing if there is no such method.
     reply_tx: Sender<Option<Vec<u8>>>,
@@ -277,10 +301,14 @@ struct Request {
 /// Runs the request's handler on a new thread of the serving node.
 fn hand_over(server: &Arc<Server>, node: Node, delay: Duration, request: Request) {
     let server = Arc::clone(server);
-    node.spawn_after(delay, request.method, move || {
-        let reply = server.service.handler(request.method).map(|handler| {
+    node.spawn_after(delay, request.call.method, move || {
+        let reply = server.service.handler(request.call.method).map(|handler| {
             server.requests.fetch_add(1, Ordering::Relaxed);
-            handler(&request.args)
+            handler(&request.args, &|moment, value| {
+                if let Some(network) = request.network.upgrade() {
+                    request.call.show(&network, moment, value);
+                }
+            })
         });
         // The caller may be gone, or have the reply of a duplicate already.
         let _ = request.reply_tx.try_send(reply);

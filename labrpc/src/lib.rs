@@ -58,10 +58,12 @@ mod call;
 mod codec;
 mod error;
 mod network;
+mod observe;
 mod service;
 
 pub use call::ClientEnd;
 pub use codec::{DecodeError, decode, encode};
 pub use error::CallError;
 pub use network::{Network, Traffic};
+pub use observe::{Moment, Passing};
 pub use service::Service;

@@ -10,6 +10,7 @@ use labsim::node::{Node, NodeId};
 use parking_lot::Mutex;
 
 use crate::call::ClientEnd;
+use crate::observe::{Observers, Passing};
 use crate::service::Service;
 
 /// The nodes of a world, joined. Clones are the same network.
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) long_delays: AtomicBool,
     pub(crate) long_reordering: AtomicBool,
     pub(crate) traffic: Traffic,
+    pub(crate) observers: Observers,
     /// Held for a look-up, never while anybody's code runs.
     servers: Mutex<BTreeMap<NodeId, Arc<Server>>>,
     /// Calls per directed pair of nodes: the n-th call has the n-th stream.
@@ -41,6 +43,7 @@ impl Default for Shared {
             long_delays: AtomicBool::new(true),
             long_reordering: AtomicBool::new(false),
             traffic: Traffic::default(),
+            observers: Observers::default(),
             servers: Mutex::default(),
             pairs: Mutex::default(),
         }
@@ -64,8 +67,9 @@ impl Traffic {
         self.counts.1.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_call(&self) {
-        self.counts.0.fetch_add(1, Ordering::Relaxed);
+    /// Counts a call, and returns its number.
+    pub(crate) fn count_call(&self) -> u64 {
+        self.counts.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn count_bytes(&self, bytes: usize) {
@@ -142,6 +146,41 @@ impl Network {
     /// when the network is gone.
     pub fn traffic(&self) -> Traffic {
         self.shared.traffic.clone()
+    }
+
+    /// Shows every message of this network to `observer`, on the thread that sends
+    /// or receives it, with no lock of the network held. It must not wait. It may
+    /// end the run, change links, and crash nodes, the one that it runs on
+    /// included.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    /// use labrpc::{Moment, Network, Service};
+    /// use labsim::node::Node;
+    ///
+    /// let outcome = labsim::simulate(labsim::Config::seed(1), || {
+    ///     let (client, server) = (Node::new("client"), Node::new("server"));
+    ///     let network = Network::new();
+    ///     network.serve(server, Service::new().method("double", |n: u64| 2 * n));
+    ///     let sum = Arc::new(AtomicU64::new(0));
+    ///     let seen = Arc::clone(&sum);
+    ///     network.observe(move |passing| {
+    ///         if passing.moment == Moment::ReplyLeaves {
+    ///             seen.fetch_add(*passing.value.downcast_ref::<u64>().unwrap(), Ordering::Relaxed);
+    ///         }
+    ///     });
+    ///     let end = network.end(client, server);
+    ///     client.spawn("caller", move || end.call::<u64, u64>("double", &21)).join().unwrap().unwrap();
+    ///     sum.load(Ordering::Relaxed)
+    /// });
+    /// assert_eq!(outcome.result.unwrap(), 42);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the network has an observer.
+    pub fn observe(&self, observer: impl Fn(&Passing<'_>) + Send + Sync + 'static) {
+        self.shared.observers.set(Box::new(observer));
     }
 
     /// Requests that `node` has begun to handle since it last began to serve.

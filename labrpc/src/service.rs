@@ -2,15 +2,18 @@
 //!
 //! Boundary: bytes in, bytes out. Does not know how they travel.
 
+use std::any::Any;
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
+use crate::observe::Moment;
 
-/// A method: the bytes of its arguments to those of its reply.
-pub(crate) type Handler = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+/// A method: the bytes of its arguments to those of its reply. Both are shown as
+/// values, before it runs and after.
+pub(crate) type Handler = Box<dyn Fn(&[u8], &dyn Fn(Moment, &dyn Any)) -> Vec<u8> + Send + Sync>;
 
 /// The methods of one server.
 #[derive(Default)]
@@ -36,15 +39,18 @@ impl Service {
     #[must_use]
     pub fn method<A, R>(mut self, name: &'static str, handler: impl Fn(A) -> R + Send + Sync + 'static) -> Self
     where
-        A: DeserializeOwned,
-        R: Serialize,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
     {
         assert!(self.handler(name).is_none(), "the method {name} is given twice");
-        let handler = move |bytes: &[u8]| {
-            let args = decode(bytes).unwrap_or_else(|error| {
+        let handler = move |bytes: &[u8], show: &dyn Fn(Moment, &dyn Any)| {
+            let args: A = decode(bytes).unwrap_or_else(|error| {
                 panic!("the arguments of {name} are no {}: {error}", std::any::type_name::<A>())
             });
-            encode(&handler(args))
+            show(Moment::RequestArrives, &args);
+            let reply = handler(args);
+            show(Moment::ReplyLeaves, &reply);
+            encode(&reply)
         };
         self.methods.push((name, Box::new(handler)));
         self

@@ -15,7 +15,7 @@ fn serve_shout(pair: &Pair) {
 }
 
 fn shout(pair: &Pair) -> Result<String, CallError> {
-    pair.end.call("shout", "hey")
+    pair.end.call("shout", &"hey".to_owned())
 }
 
 /// `hey` and its length.
@@ -81,7 +81,7 @@ fn a_refused_call_counts_and_is_no_request() {
     story(|pair| {
         serve_shout(pair);
         let traffic = pair.network.traffic();
-        assert_eq!(pair.end.call::<str, ()>("whisper", "hey"), Err(CallError::Refused));
+        assert_eq!(pair.end.call::<String, ()>("whisper", &"hey".to_owned()), Err(CallError::Refused));
         assert_eq!((traffic.calls(), traffic.bytes()), (1, ARGS_BYTES));
         assert_eq!(pair.network.requests_to(pair.server), 0);
     });
@@ -201,7 +201,7 @@ fn requests_are_counted_by_server() {
         pair.network.serve(other, Service::new().method("shout", |word: String| word));
         shout(pair).unwrap();
         shout(pair).unwrap();
-        pair.network.end(pair.client, other).call::<str, String>("shout", "hey").unwrap();
+        pair.network.end(pair.client, other).call::<String, String>("shout", &"hey".to_owned()).unwrap();
 
         assert_eq!(pair.network.requests_to(pair.server), 2);
         assert_eq!(pair.network.requests_to(other), 1);

@@ -28,7 +28,7 @@ fn a_call_with_a_lock_held_names_both_places() {
     let failure = fails(|end| {
         let lock = Mutex::new(0);
         let guard = lock.lock();
-        let _ = end.call::<str, String>("greet", "you");
+        let _ = end.call::<String, String>("greet", &"you".to_owned());
         drop(guard);
     });
     let taken = format!("{}:{}:", file!(), line!() - 4);
@@ -48,7 +48,7 @@ fn a_call_with_a_lock_held_fails_even_if_it_is_refused() {
     let failure = fails(|end| {
         let lock = Mutex::new(0);
         let _guard = lock.lock();
-        let _ = end.call::<str, String>("no such method", "you");
+        let _ = end.call::<String, String>("no such method", &"you".to_owned());
     });
     assert_eq!(failure.kind, FailureKind::LockHeld);
 }
@@ -111,7 +111,7 @@ fn arguments_with_a_field_more_are_named() {
 #[test]
 fn a_reply_of_another_type_is_named() {
     let failure = fails(|end| {
-        let _ = end.call::<str, (String, u64)>("greet", "you");
+        let _ = end.call::<String, (String, u64)>("greet", &"you".to_owned());
     });
     assert_eq!(failure.kind, FailureKind::Panic);
     let said = "the reply of greet is no (alloc::string::String, u64): not an encoding of the type asked for";

@@ -201,7 +201,7 @@ fn a_run_that_a_handler_fails_leaves_nothing() {
     let failures = leaves_nothing(|_, _, end| {
         pass_aside(end, 5);
         thread::sleep(ms(250));
-        let _ = end.call::<str, u64>("pass", "not a number");
+        let _ = end.call::<String, u64>("pass", &"not a number".to_owned());
     });
     assert_eq!(failures, super::STORY_SEEDS);
 }

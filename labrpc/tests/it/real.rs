@@ -158,7 +158,7 @@ fn a_held_request_waits_in_real_time_too() {
 fn a_wrong_type_fails_a_real_run() {
     let failure = in_real_time(|pair| {
         pair.serve_echo();
-        pair.end.call::<str, u64>("echo", "seven")
+        pair.end.call::<String, u64>("echo", &"seven".to_owned())
     })
     .result
     .unwrap_err();

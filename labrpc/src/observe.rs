@@ -1,0 +1,93 @@
+//! Seeing calls go by: for whoever judges a program by what it says.
+//!
+//! A program under test shows its messages to nobody but their receivers. An
+//! observer sees each one as it leaves and as it arrives, as a value and not as
+//! bytes, with its number and that of its call.
+//!
+//! Boundary: shows. What an observer makes of it is its own affair.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::OnceLock;
+
+use labsim::node::Node;
+
+/// A message at one end of its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The number of the call that it belongs to, from 1 on, in the order in which
+    /// calls were made on this network. A request and its replies have the same.
+    pub call: u64,
+    /// Who made the call.
+    pub caller: Node,
+    /// Who was called.
+    pub server: Node,
+    /// The method.
+    pub method: &'static str,
+    /// Which message it is, and at which end.
+    pub moment: Moment,
+    /// The arguments or the reply, of the type that the program gave.
+    pub value: &'a dyn Any,
+}
+
+/// Which of the two messages of a call it is, and where.
+///
+/// A request that is lost never arrives. A duplicated one arrives twice, and two
+/// replies leave, of which one at the most arrives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Moment {
+    /// The caller sends its request. The program may crash right now: then it has
+    /// not.
+    RequestLeaves,
+    /// The server is about to handle it.
+    RequestArrives,
+    /// The server has handled it and sends its reply.
+    ReplyLeaves,
+    /// The caller has it.
+    ReplyArrives,
+}
+
+impl Passing<'_> {
+    /// Whose message it is.
+    pub fn from(&self) -> Node {
+        match self.moment {
+            Moment::RequestLeaves | Moment::RequestArrives => self.caller,
+            Moment::ReplyLeaves | Moment::ReplyArrives => self.server,
+        }
+    }
+
+    /// Whom it is for.
+    pub fn to(&self) -> Node {
+        if self.from() == self.caller { self.server } else { self.caller }
+    }
+
+    /// True where it leaves, false where it arrives.
+    pub fn leaves(&self) -> bool {
+        matches!(self.moment, Moment::RequestLeaves | Moment::ReplyLeaves)
+    }
+}
+
+type Observer = Box<dyn Fn(&Passing<'_>) + Send + Sync>;
+
+/// A network's observer, if it has one.
+#[derive(Default)]
+pub(crate) struct Observers(OnceLock<Observer>);
+
+impl Observers {
+    pub(crate) fn set(&self, observer: Observer) {
+        assert!(self.0.set(observer).is_ok(), "this network has an observer");
+    }
+
+    #[inline]
+    pub(crate) fn show(&self, passing: &Passing<'_>) {
+        if let Some(observer) = self.0.get() {
+            observer(passing);
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "observed" } else { "unobserved" })
+    }
+}
