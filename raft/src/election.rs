@@ -33,7 +33,7 @@ impl Raft {
     /// Waits until the election deadline has passed. Returns false if the peer
     /// was killed instead.
     fn wait_for_election_deadline(&self) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         loop {
             if state.killed {
                 return false;
@@ -98,11 +98,11 @@ impl State {
         // Candidates.1: a new term, a vote for itself, a new timeout.
         self.current_term += 1;
         self.voted_for = Some(self.me);
-        self.unsaved = true;
+        self.unsaved.promises = true;
         self.role = Role::Candidate { votes: BTreeSet::from([self.me]) };
         self.reset_election_deadline();
         note!("election", "{} stands in term {}", self.me, self.current_term);
-        if self.is_quorum(1) {
+        if self.quorum() == 1 {
             self.become_leader(); // Alone, it is a majority by itself.
         }
     }
@@ -126,7 +126,7 @@ impl State {
         if granted {
             // A candidate or leader has voted for itself, so a vote that is
             // free to give, or given to somebody else before, is a follower's.
-            self.unsaved |= self.voted_for.is_none();
+            self.unsaved.promises |= self.voted_for.is_none();
             note!("election", "{} votes for {} in term {}", self.me, args.candidate, self.current_term);
             self.voted_for = Some(args.candidate);
             self.reset_election_deadline(); // Followers.2: a vote was granted.
@@ -144,20 +144,21 @@ impl State {
         if asked.term != self.current_term || !reply.granted {
             return; // Of an election that is over, or a refusal.
         }
+        let quorum = self.quorum();
         let Role::Candidate { votes } = &mut self.role else {
             return; // Decided already, by other votes or by another leader.
         };
         votes.insert(from); // A set: a vote that arrives twice is one vote.
-        let count = votes.len();
-        if self.is_quorum(count) {
+        if votes.len() >= quorum {
             self.become_leader(); // Candidates.2
         }
     }
 
-    /// Takes office. Whoever holds it sends heartbeats at once (`replication.rs`).
+    /// Takes office. Whoever holds it sends at once (`replication.rs`).
     fn become_leader(&mut self) {
         note!("election", "{} leads term {}", self.me, self.current_term);
-        self.role = Role::Leader;
+        let progress = self.peers().into_iter().map(|peer| (peer, self.new_progress())).collect();
+        self.role = Role::Leader { progress };
         self.election_deadline = None;
     }
 }
@@ -165,17 +166,9 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::entries_of;
     use crate::message::{EntryId, Term};
-    use crate::persist::Promises;
-
-    const ME: ServerId = ServerId(0);
-    const A: ServerId = ServerId(1);
-    const B: ServerId = ServerId(2);
-
-    fn server_of(count: u32, term: Term, voted_for: Option<ServerId>) -> State {
-        let servers = (0..count).map(ServerId).collect();
-        State::new(ME, servers, Promises { current_term: term, voted_for })
-    }
+    use crate::testing::{A, B, ME, server, server_of};
 
     fn ask(term: Term, candidate: ServerId) -> RequestVoteArgs {
         RequestVoteArgs { term, candidate, last: EntryId::default() }
@@ -200,21 +193,36 @@ mod tests {
             (0, None, 1, A, true, 1, Some(A)),
         ];
         for (term, vote, asked, by, granted, term_after, vote_after) in rows {
-            let mut state = server_of(3, term, vote);
+            let mut state = server(term, vote);
             let reply = state.handle_request_vote(&ask(asked, by));
             let case = format!("term {term}, vote {vote:?}, asked in {asked} by {by}");
             assert_eq!(reply, RequestVoteReply { term: term_after, granted }, "{case}");
             assert_eq!((state.current_term, state.voted_for), (term_after, vote_after), "{case}");
             let changed = (term, vote) != (term_after, vote_after);
-            assert_eq!(state.unsaved, changed, "{case}: what changed must be saved, and nothing else");
+            assert_eq!(state.unsaved.promises, changed, "{case}: what changed must be saved, and nothing else");
             state.check_invariants();
+        }
+    }
+
+    /// RequestVote.2, its second half: the voter's log ends with an entry of term
+    /// 3, its fifth (§5.4.1).
+    #[test]
+    fn a_vote_is_for_a_log_that_lacks_nothing_2b() {
+        let rows = [(3, 5, true), (3, 6, true), (4, 1, true), (3, 4, false), (2, 9, false), (0, 0, false)];
+        for (last_term, last_index, granted) in rows {
+            let mut state = server(4, None);
+            state.log.merge(0, &entries_of(&[1, 1, 3, 3, 3]));
+            let last = EntryId { term: last_term, index: last_index };
+            let reply = state.handle_request_vote(&RequestVoteArgs { last, ..ask(5, A) });
+            assert_eq!(reply, RequestVoteReply { term: 5, granted }, "for {last:?}");
+            assert_eq!(state.voted_for, granted.then_some(A), "for {last:?}");
         }
     }
 
     /// Followers.2: only a vote that is given restarts the timer.
     #[test]
     fn a_refusal_does_not_restart_the_timer_2a() {
-        let mut state = server_of(3, 3, Some(B));
+        let mut state = server(3, Some(B));
         let before = state.election_deadline;
         state.handle_request_vote(&ask(3, A));
         state.handle_request_vote(&ask(2, A));
@@ -223,18 +231,18 @@ mod tests {
 
     #[test]
     fn standing_is_a_new_term_and_an_own_vote_2a() {
-        let mut state = server_of(3, 4, Some(B));
+        let mut state = server(4, Some(B));
         state.begin_election();
         assert_eq!((state.current_term, state.voted_for), (5, Some(ME)));
         assert!(matches!(&state.role, Role::Candidate { votes } if votes.len() == 1));
-        assert!(state.unsaved);
+        assert!(state.unsaved.promises);
         state.check_invariants();
     }
 
     #[test]
     fn a_majority_leads_and_half_does_not_2a() {
         for (servers, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)] {
-            let mut state = server_of(servers, 0, None);
+            let mut state = server_of(servers);
             state.begin_election();
             let asked = state.request_vote_args();
             for voter in 1..servers {
@@ -248,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_repeated_vote_is_one_vote_2a() {
-        let mut state = server_of(5, 0, None);
+        let mut state = server_of(5);
         state.begin_election();
         let asked = state.request_vote_args();
         for _ in 0..5 {
@@ -260,7 +268,7 @@ mod tests {
     /// StaleReply: a vote counts in the election it was given in.
     #[test]
     fn a_vote_of_an_earlier_election_is_no_vote_2a() {
-        let mut state = server_of(3, 0, None);
+        let mut state = server_of(3);
         state.begin_election();
         let first = state.request_vote_args();
         state.begin_election();
@@ -275,7 +283,7 @@ mod tests {
     /// AllServers.2: any higher term, wherever it stands, makes a follower.
     #[test]
     fn a_higher_term_deposes_2a() {
-        let mut state = server_of(3, 0, None);
+        let mut state = server_of(3);
         state.begin_election();
         let asked = state.request_vote_args();
         state.handle_vote_reply(A, &asked, &grant(1));
@@ -284,7 +292,7 @@ mod tests {
         state.handle_vote_reply(B, &asked, &RequestVoteReply { term: 9, granted: false });
         assert!(matches!(state.role, Role::Follower));
         assert_eq!((state.current_term, state.voted_for), (9, None));
-        assert!(state.unsaved);
+        assert!(state.unsaved.promises);
         state.check_invariants();
     }
 }

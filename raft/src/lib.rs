@@ -6,6 +6,12 @@
 //! `// RequestVote.2` stands at the line that obeys that rule. Sections of the
 //! paper are cited as `§5.2`.
 //!
+//! A [`Raft`] is one server of a cluster. Give it a way to each of the others, a
+//! disk, and a channel; offer its [`service`](Raft::service) to them. Then
+//! [`start`](Raft::start) a command on whichever server leads, and every
+//! server's channel has it in the same place, as an [`ApplyMsg`], however many
+//! of them crash and whatever the network loses, as long as a majority goes on.
+//!
 //! # How a peer is built
 //!
 //! A peer is one `State` behind one lock, and a few threads.
@@ -16,46 +22,88 @@
 //! with the answer, and an answer to a question that nobody asks any more is
 //! dropped.
 //!
-//! All changes go through one door, `with_state`, which checks the
-//! state's invariants before it closes. What promises something to another
-//! server (a vote, a candidacy, any reply) leaves through `promise`, which first
-//! puts the promise on disk. And the lock is an observed one: whenever it opens
-//! it publishes a [`View`] of what it guards, for whoever watches the run.
+//! All changes that messages and timers bring go through one door, `with_state`,
+//! which checks the state's invariants before it closes, and wakes whoever has
+//! something to do now. And the lock is an observed one: whenever it opens it
+//! publishes a [`View`] of what it guards, for whoever watches the run.
+//!
+//! # When it is on disk
+//!
+//! Figure 2 wants term, vote and log "updated on stable storage before responding
+//! to RPCs". Taken literally that is a write for each change. What matters is
+//! that nobody relies on what a crash could take back, so there are four moments
+//! at which all that is unsaved is saved: before a reply leaves, before a
+//! candidacy is announced, before a leader counts itself among those who have
+//! an entry, and when the service has made a snapshot. A command that was just
+//! started is promised to nobody, and a hundred of them share one write. What is
+//! written is what changed: entries are appended to a file.
+//!
+//! # The threads
+//!
+//! | thread | waits for | then |
+//! |---|---|---|
+//! | elections | the election deadline | stands, and asks each peer from a thread of its own |
+//! | a replicator for each peer | something to send there, or the next heartbeat | sends it, from a thread of its own |
+//! | applier | a commit index ahead of what is applied | tells the service |
+//! | one for each request that comes in | | answers it |
+//!
+//! # One command's way
+//!
+//! The leader appends it to its log and wakes its replicators (`start`). Each
+//! sends what its peer lacks, as far as is known (`next_request`), and nothing
+//! more until that is answered: what comes meanwhile goes together. The peer
+//! checks that it has the entry before, takes over what it lacks, saves it, and
+//! says so (`handle_append_entries`). The answer moves the leader's picture of
+//! that peer (`handle_append_reply`); when a majority has the entry, and it is of
+//! the leader's own term, it is committed (`advance_commit_by_majority`), and the
+//! applier tells the service. The others hear of it with the next message.
 //!
 //! # The order to read it in
 //!
 //! | file | the paper | is |
 //! |---|---|---|
-//! | `message.rs` | Figure 2, arguments and results | what crosses the network |
+//! | `message.rs` | Figures 2 and 13, arguments and results | what crosses the network |
 //! | `state.rs` | Figure 2, State and Rules for All Servers | what a peer knows |
 //! | `election.rs` | §5.2, §5.4.1 | how a leader is chosen |
-//! | `replication.rs` | §5.2, §5.3 | what a leader sends, and how it is received |
 //! | `log.rs` | §5.3 | the entries |
+//! | `replication.rs` | §5.3, §5.4.2 | how entries are copied, and committed |
+//! | `apply.rs` | Figure 2, AllServers.1 | how the service learns of them |
 //! | `persist.rs` | Figure 2, Persistent state | what survives a crash |
+//! | `snapshot.rs` | §7, Figure 13 | how the log forgets |
 //! | `peer.rs` | | the lock, the door and the threads |
 //!
 //! # What is left out
 //!
-//! This is part 2A: leaders are elected and keep their office by heartbeats. The
-//! log stays empty, so no command is accepted and nothing is committed or
-//! applied (2B), what is saved is the term and the vote (2C), and there are no
-//! snapshots (2D).
+//! A snapshot is sent in one piece, where Figure 13 sends chunks. A leader does
+//! not tell its followers of a commit at once but with the next message, so they
+//! apply up to a heartbeat later. One request at a time is under way to each
+//! follower; more would hide the network's latency, and make late answers harder
+//! to judge. A refusal names the first index of the term that is in the way, and
+//! no more than that; the paper's remark on fewer refusals ends there, too.
 //!
-//! For good: membership changes (§6), and the extensions of Ongaro's thesis
-//! (pre-vote, check-quorum, leadership transfer, read-index).
+//! For good: membership changes (§6), clients and their sessions (§8, which is
+//! the service's part), and the extensions of Ongaro's thesis (pre-vote,
+//! check-quorum, leadership transfer, read-index).
 //!
 //! Boundary: speaks to labsim and labrpc. Does not know who tests it.
 
+mod apply;
 mod election;
 mod log;
 mod message;
 mod peer;
 mod persist;
 mod replication;
+mod snapshot;
 mod state;
+#[cfg(test)]
+mod testing;
 
+pub use apply::ApplyMsg;
+pub use bytes::Bytes;
 pub use message::{
-    AppendEntriesArgs, AppendEntriesReply, Entry, EntryId, Index, RequestVoteArgs, RequestVoteReply, ServerId, Term,
+    AppendEntriesArgs, AppendEntriesReply, Entry, EntryId, Index, InstallSnapshotArgs, InstallSnapshotReply,
+    RequestVoteArgs, RequestVoteReply, ServerId, Term,
 };
-pub use peer::{ELECTION_TIMEOUT, HEARTBEAT_INTERVAL, Raft};
+pub use peer::{ELECTION_TIMEOUT, HEARTBEAT_INTERVAL, Raft, Settings, StartError};
 pub use state::{RoleName, View};

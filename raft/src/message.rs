@@ -1,12 +1,13 @@
-//! What crosses the network: the arguments and results of Figure 2.
+//! What crosses the network: the arguments and results of Figures 2 and 13.
 //!
-//! The structs have the figure's fields in the figure's order. Where it speaks
+//! The structs have the figures' fields in their order. Where those speak
 //! of an index and that index's term, we have one [`EntryId`].
 //!
 //! Boundary: plain data. What it means is decided by whoever receives it.
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// A term (§5.1): Raft's clock. 0 is before the first election.
@@ -50,7 +51,7 @@ pub struct Entry {
     /// The term in which a leader received it.
     pub term: Term,
     /// What the state machine is to do. Raft does not look inside.
-    pub command: Vec<u8>,
+    pub command: Bytes,
 }
 
 /// Invoked by candidates to gather votes (§5.2).
@@ -96,6 +97,31 @@ pub struct AppendEntriesReply {
     pub term: Term,
     /// True if the receiver had the entry at `prev`.
     pub success: bool,
+    /// Not in Figure 2: after a refusal, where to try next. It saves the leader a
+    /// step for each entry that the two do not share (§5.3, at its end).
+    pub retry_at: Index,
+}
+
+/// Invoked by the leader where a follower lacks entries that the leader has
+/// only in its snapshot (§7). Figure 13 sends a snapshot in chunks; this is the
+/// whole of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InstallSnapshotArgs {
+    /// The leader's term.
+    pub term: Term,
+    /// The leader, so that followers can send clients to it.
+    pub leader: ServerId,
+    /// The snapshot replaces all entries up through and including this one.
+    pub last: EntryId,
+    /// The state machine, as the service wrote it.
+    pub data: Bytes,
+}
+
+/// The answer to an [`InstallSnapshotArgs`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InstallSnapshotReply {
+    /// The receiver's term, for the leader to update itself.
+    pub term: Term,
 }
 
 #[cfg(test)]

@@ -3,17 +3,20 @@
 //! Boundary: locks and threads. What is decided under the lock is in `state.rs`
 //! and its neighbours.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use labrpc::{ClientEnd, Service};
+use labsim::channel::Sender;
 use labsim::disk::Disk;
-use labsim::sync::{Condvar, Mutex};
+use labsim::sync::{Condvar, Mutex, MutexGuard};
 use labsim::thread;
 use labsim::time::Duration;
 
+use crate::apply::ApplyMsg;
 use crate::message::{ServerId, Term};
-use crate::persist::Promises;
+use crate::persist::Kept;
 use crate::state::State;
 
 /// How long a server waits for a leader before it stands for election (§5.2).
@@ -28,16 +31,60 @@ pub const ELECTION_TIMEOUT: Range<Duration> = Duration::from_millis(250)..Durati
 /// often as the labs allow.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What may be chosen when a peer is started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The most entries in one AppendEntries; at least 1. A lower limit keeps
+    /// messages short, a higher one their number low.
+    pub batch_entries: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { batch_entries: 1000 }
+    }
+}
+
+/// Why a command was not taken. No variant is a bug; bugs panic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartError {
+    /// This server does not lead, as far as it knows. Try another.
+    NotLeader,
+    /// [`Raft::kill`] was called. This server will never take anything again.
+    Killed,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader => write!(f, "this server does not lead; try another"),
+            Self::Killed => write!(f, "this server was killed"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
 /// One server of a Raft cluster.
 pub struct Raft {
     /// Publishes a [`View`](crate::View) whenever it opens.
-    pub(crate) state: Mutex<State>,
+    state: Mutex<State>,
     /// This server came to lead, was deposed, or was killed.
     pub(crate) role_changed: Condvar,
+    /// There is more to apply, or this server was killed.
+    pub(crate) commit_advanced: Condvar,
 
     // Fixed when the peer starts, or with a lock of its own.
     disk: Disk,
-    ends: Vec<ClientEnd>,
+    /// By the server that they lead to.
+    links: Vec<PeerLink>,
+}
+
+/// The way to one of the servers.
+struct PeerLink {
+    end: ClientEnd,
+    /// There may be something to send there.
+    wake: Condvar,
 }
 
 impl Raft {
@@ -45,67 +92,111 @@ impl Raft {
     /// has kept from earlier lives.
     ///
     /// `ends[i]` calls server `i`; the one at `me` is never used. The caller has
-    /// to offer [`service`](Self::service) to the others. Its threads belong to
-    /// the calling thread's node.
+    /// to offer [`service`](Self::service) to the others, and to receive what is
+    /// sent on `apply`. The threads belong to the calling thread's node.
     ///
     /// # Panics
     ///
-    /// If `me` is not one of the servers.
-    pub fn new(ends: Vec<ClientEnd>, me: ServerId, disk: Disk) -> Arc<Self> {
+    /// If `me` is not one of the servers, or a batch has no entries.
+    pub fn new(
+        ends: Vec<ClientEnd>,
+        me: ServerId,
+        disk: Disk,
+        apply: Sender<ApplyMsg>,
+        settings: Settings,
+    ) -> Arc<Self> {
         assert!((me.0 as usize) < ends.len(), "{me} is not one of {} servers", ends.len());
+        assert!(settings.batch_entries >= 1, "a batch has at least one entry");
         let servers = (0..ends.len() as u32).map(ServerId).collect();
-        let state = State::new(me, servers, Promises::load(&disk));
+        let state = State::new(me, servers, settings, Kept::load(&disk));
+        let peers = state.peers();
         let raft = Arc::new(Self {
             state: Mutex::observed(state, |state, watch| watch.publish(|| state.view())),
             role_changed: Condvar::new(),
+            commit_advanced: Condvar::new(),
             disk,
-            ends,
+            links: ends.into_iter().map(|end| PeerLink { end, wake: Condvar::new() }).collect(),
         });
         let elections = Arc::clone(&raft);
         thread::spawn("elections", move || elections.run_elections());
-        let heartbeats = Arc::clone(&raft);
-        thread::spawn("heartbeats", move || heartbeats.run_heartbeats());
+        for peer in peers {
+            let replicator = Arc::clone(&raft);
+            thread::spawn(format!("replicator to {peer}"), move || replicator.run_replicator(peer));
+        }
+        let applier = Arc::clone(&raft);
+        thread::spawn("applier", move || applier.run_applier(&apply));
         raft
     }
 
-    /// What this server offers to the others: the RPCs of Figure 2.
+    /// What this server offers to the others: the RPCs of Figures 2 and 13.
     pub fn service(self: &Arc<Self>) -> Service {
-        let (votes, entries) = (Arc::clone(self), Arc::clone(self));
+        let [votes, entries, snapshots] = [(); 3].map(|()| Arc::clone(self));
         Service::new()
             .method("RequestVote", move |args| votes.answer_request_vote(&args))
             .method("AppendEntries", move |args| entries.answer_append_entries(&args))
+            .method("InstallSnapshot", move |args| snapshots.answer_install_snapshot(&args))
     }
 
     /// The server's term, and whether it leads it. Both may have changed by the
     /// time the caller reads this; that it *did* lead that term stays true.
     pub fn status(&self) -> (Term, bool) {
-        let state = self.state.lock();
+        let state = self.lock();
         (state.current_term, state.is_leader())
     }
 
-    /// Ends the peer's threads. It answers no more elections of its own, and
-    /// sends nothing; calls that are out already may still come back.
+    /// Ends the peer's threads. It stands for no election, sends and applies
+    /// nothing more; calls that are out already may still come back, and what
+    /// others ask is still answered.
     pub fn kill(&self) {
         self.with_state(|state| state.killed = true);
         self.role_changed.notify_all();
+        self.commit_advanced.notify_all();
+        self.wake_replicators();
     }
 
     /// The end that leads to `peer`.
     pub(crate) fn end(&self, peer: ServerId) -> &ClientEnd {
-        &self.ends[peer.0 as usize]
+        &self.links[peer.0 as usize].end
+    }
+
+    /// Notified when there may be something to send to `peer`.
+    pub(crate) fn replicator_wake(&self, peer: ServerId) -> &Condvar {
+        &self.links[peer.0 as usize].wake
+    }
+
+    pub(crate) fn wake_replicators(&self) {
+        for link in &self.links {
+            link.wake.notify_one(); // One thread waits there.
+        }
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The state, to look at, or to wait until there is something to do. What a
+    /// message or a timer does to it goes through the door.
+    #[track_caller]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// The one door to the state: runs `body` with the lock held, and leaves the
     /// peer fit to be seen.
+    #[track_caller]
     pub(crate) fn with_state<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock();
-        let was_leader = state.is_leader();
+        let mut state = self.lock();
+        let (was_leader, commit_before) = (state.is_leader(), state.commit_index);
 
         let result = body(&mut state);
 
         state.check_invariants();
+        if state.commit_index > commit_before {
+            self.commit_advanced.notify_one(); // The applier, and nobody else.
+        }
         if state.is_leader() != was_leader {
             self.role_changed.notify_all();
+            self.wake_replicators();
         }
         result
     }
@@ -113,8 +204,8 @@ impl Raft {
     /// As `with_state`, for a section whose result is a promise to others.
     ///
     /// Figure 2 wants the persistent state "updated on stable storage before
-    /// responding to RPCs". This is the one place that saves, and it saves all
-    /// that is unsaved (Persistent).
+    /// responding to RPCs". It saves all that is unsaved (Persistent).
+    #[track_caller]
     pub(crate) fn promise<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
         self.with_state(|state| {
             let result = body(state);
@@ -128,59 +219,93 @@ impl Raft {
 mod tests {
     use super::*;
     use labrpc::Network;
+    use labsim::channel::{self, Receiver};
     use labsim::node::Node;
     use labsim::{Config, simulate};
 
+    /// Starts the first of as many servers as there are nodes.
+    fn start(network: &Network, nodes: &[Node]) -> (Arc<Raft>, Receiver<ApplyMsg>) {
+        let (me, disk) = (nodes[0], nodes[0].disk());
+        let ends = nodes.iter().map(|peer| network.end(me, *peer)).collect();
+        let (tx, rx) = channel::unbounded();
+        let raft = me.spawn("start", move || Raft::new(ends, ServerId(0), disk, tx, Settings::default()));
+        (raft.join().expect("it starts"), rx)
+    }
+
     /// A cluster of one needs nobody, and says so to itself at once.
     #[test]
-    fn a_single_server_leads_2a() {
+    fn a_single_server_leads_and_commits_2b() {
         let outcome = simulate(Config::seed(1), || {
-            let node = Node::new("S0");
-            let network = Network::new();
-            let ends = vec![network.end(node, node)];
-            let disk = node.disk();
-            let raft = node.spawn("start", move || Raft::new(ends, ServerId(0), disk)).join().expect("it starts");
+            let (network, nodes) = (Network::new(), [Node::new("S0")]);
+            let (raft, applied) = start(&network, &nodes);
+            assert_eq!(raft.start(vec![1]), Err(StartError::NotLeader));
             thread::sleep(ELECTION_TIMEOUT.end * 2);
-            raft.status()
+            assert_eq!(raft.status(), (1, true));
+            let started = raft.start(vec![7]).expect("it leads");
+            let told = applied.recv().expect("it lives");
+            assert_eq!(told, ApplyMsg::Command { index: 1, term: 1, command: vec![7].into() });
+            nodes[0].crash();
+            nodes[0].restart();
+            let (raft, applied) = start(&network, &nodes);
+            thread::sleep(ELECTION_TIMEOUT.end * 2);
+            // It has the entry on disk; of its own term it needs one to commit it.
+            raft.start(vec![8]).expect("it leads");
+            (started.index, applied.iter().take(2).map(|told| told.index()).collect::<Vec<_>>())
         });
-        assert_eq!(outcome.result.unwrap(), (1, true));
+        assert_eq!(outcome.result.unwrap(), (1, vec![1, 2]));
     }
 
     /// Persistent: a server that stood in a term still knows so after a crash.
     #[test]
-    fn a_restarted_server_keeps_its_promises_2a() {
+    fn a_restarted_server_keeps_its_promises_2c() {
         let outcome = simulate(Config::seed(1), || {
-            let (node, dead) = (Node::new("S0"), Node::new("S1"));
-            let network = Network::new();
-            let start = move |network: &Network| {
-                let ends = vec![network.end(node, node), network.end(node, dead)];
-                let disk = node.disk();
-                node.spawn("start", move || Raft::new(ends, ServerId(0), disk)).join().expect("it starts")
-            };
-            let first = start(&network);
+            let (network, nodes) = (Network::new(), [Node::new("S0"), Node::new("S1")]);
+            let (first, _applied) = start(&network, &nodes);
             thread::sleep(ELECTION_TIMEOUT.end * 2); // It stands, alone of two, and never wins.
             let (term_before, _) = first.status();
-            node.crash();
-            node.restart();
-            let (term_after, _) = start(&network).status();
+            nodes[0].crash();
+            nodes[0].restart();
+            let (term_after, _) = start(&network, &nodes).0.status();
             (term_before, term_after)
         });
         let (before, after) = outcome.result.unwrap();
         assert!(before >= 1 && after == before, "in term {before} before the crash, in {after} after it");
     }
 
+    /// A service that restarts is told its snapshot first, and then what follows.
+    #[test]
+    fn a_restarted_service_begins_with_its_snapshot_2d() {
+        let outcome = simulate(Config::seed(1), || {
+            let (network, nodes) = (Network::new(), [Node::new("S0")]);
+            let (raft, applied) = start(&network, &nodes);
+            thread::sleep(ELECTION_TIMEOUT.end * 2);
+            (1..=5).for_each(|n| assert!(raft.start(vec![n]).is_ok()));
+            assert_eq!(applied.iter().take(5).last().map(|told| told.index()), Some(5));
+            raft.snapshot(3, b"one to three".to_vec());
+            raft.snapshot(2, b"too old".to_vec());
+            nodes[0].crash();
+            nodes[0].restart();
+            let (raft, applied) = start(&network, &nodes);
+            let snapshot = applied.recv().expect("it lives");
+            assert_eq!(snapshot, ApplyMsg::Snapshot { index: 3, term: 1, data: b"one to three".to_vec().into() });
+            thread::sleep(ELECTION_TIMEOUT.end * 2);
+            raft.start(vec![6]).expect("it leads");
+            applied.iter().take(3).map(|told| told.index()).collect::<Vec<_>>()
+        });
+        assert_eq!(outcome.result.unwrap(), [4, 5, 6]);
+    }
+
     #[test]
     fn a_killed_peer_ends_its_threads_2a() {
         let outcome = simulate(Config::seed(1).time_limit(Duration::from_secs(60)), || {
-            let node = Node::new("S0");
-            let network = Network::new();
-            let (ends, disk) = (vec![network.end(node, node)], node.disk());
-            let raft = node.spawn("start", move || Raft::new(ends, ServerId(0), disk)).join().expect("it starts");
+            let (network, nodes) = (Network::new(), [Node::new("S0"), Node::new("S1"), Node::new("S2")]);
+            let (raft, applied) = start(&network, &nodes);
             thread::sleep(ELECTION_TIMEOUT.end * 2);
             raft.kill();
-            thread::sleep(Duration::from_secs(1));
-            Arc::strong_count(&raft)
+            assert_eq!(raft.start(vec![1]), Err(StartError::Killed));
+            thread::sleep(Duration::from_secs(10)); // For calls to nobody.
+            (Arc::strong_count(&raft), applied.recv().is_err())
         });
-        assert_eq!(outcome.result.unwrap(), 1, "a thread of the killed peer still holds it");
+        assert_eq!(outcome.result.unwrap(), (1, true), "a thread of the killed peer still holds it");
     }
 }

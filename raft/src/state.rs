@@ -2,20 +2,22 @@
 //!
 //! A method that takes `&mut State` runs inside a critical section by
 //! construction. None of them locks, waits or sends. So this file, and the
-//! `impl State` blocks of `election.rs` and `replication.rs`, can be stepped in
-//! a test without a thread in sight.
+//! `impl State` blocks of its neighbours, can be stepped in a test without a
+//! thread in sight.
 //!
 //! Boundary: state and its changes. Locks and threads are in `peer.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use labsim::time::Instant;
 use labsim::{note, rand};
 
 use crate::log::Log;
-use crate::message::{ServerId, Term};
-use crate::peer::ELECTION_TIMEOUT;
-use crate::persist::Promises;
+use crate::message::{EntryId, Index, ServerId, Term};
+use crate::peer::{ELECTION_TIMEOUT, Settings};
+use crate::persist::{Journal, Kept, Unsaved};
+use crate::replication::Progress;
 
 /// Everything one peer knows, behind one lock.
 ///
@@ -27,19 +29,33 @@ use crate::persist::Promises;
 /// - `role = Candidate` or `role = Leader` implies `current_term >= 1`
 /// - `role = Candidate` implies `me in votes`, and fewer votes than a majority
 /// - `role = Leader` if and only if `election_deadline = None`
+/// - `log.base <= commit_index <= log.last`, and `last_applied <= commit_index`
+/// - `log.last.term <= current_term`
+/// - for each peer of a leader, `matched < next` and `matched <= log.last`
 pub(crate) struct State {
     // Fixed when the peer starts.
     pub(crate) me: ServerId,
     pub(crate) servers: Vec<ServerId>,
+    pub(crate) settings: Settings,
 
-    // Persistent state on all servers. `unsaved` is raised by every change to
-    // the first two and lowered only where they are saved.
+    // Persistent state on all servers. Whoever changes one of these says so in
+    // `unsaved`, which is cleared only where they are saved.
     pub(crate) current_term: Term,
     pub(crate) voted_for: Option<ServerId>,
     pub(crate) log: Log,
-    pub(crate) unsaved: bool,
+    /// What the service wrote of itself up to the log's base (§7).
+    pub(crate) snapshot: Bytes,
+    pub(crate) unsaved: Unsaved,
+    /// Where on disk the entries lie that are saved.
+    pub(crate) journal: Journal,
 
-    // What this server is at present.
+    // Volatile state on all servers.
+    pub(crate) commit_index: Index,
+    /// What the service has been told, or is being told. It has not been told of
+    /// the snapshot while this is before the log's base.
+    pub(crate) last_applied: Index,
+
+    // What this server is at present. Volatile state on leaders is in there.
     pub(crate) role: Role,
 
     // Not in Figure 2: what a peer with threads needs besides.
@@ -51,12 +67,13 @@ pub(crate) struct State {
 /// What a peer is doing this term, and only what it needs for that.
 ///
 /// A candidate's votes lie in its variant, so that leaving the role forgets
-/// them: a vote counts in the election it was given in, and in no other.
+/// them: a vote counts in the election it was given in, and in no other. So do a
+/// leader's indexes, which Figure 2 wants "reinitialized after election".
 #[derive(Debug)]
 pub(crate) enum Role {
     Follower,
     Candidate { votes: BTreeSet<ServerId> },
-    Leader,
+    Leader { progress: BTreeMap<ServerId, Progress> },
 }
 
 /// A role without what belongs to it.
@@ -83,18 +100,32 @@ pub struct View {
     pub role: RoleName,
     /// Whom it voted for in that term.
     pub voted_for: Option<ServerId>,
+    /// Its last entry.
+    pub last: EntryId,
+    /// The last entry that is in its snapshot.
+    pub base: EntryId,
+    /// The highest entry that it knows to be committed.
+    pub commit_index: Index,
+    /// The last entry that its service was told of.
+    pub last_applied: Index,
 }
 
 impl State {
     /// A follower, as every server starts (§5.2), with what its disk kept.
-    pub(crate) fn new(me: ServerId, servers: Vec<ServerId>, kept: Promises) -> Self {
+    pub(crate) fn new(me: ServerId, servers: Vec<ServerId>, settings: Settings, kept: Kept) -> Self {
         let mut state = Self {
             me,
             servers,
-            current_term: kept.current_term,
-            voted_for: kept.voted_for,
-            log: Log::default(),
-            unsaved: false,
+            settings,
+            current_term: kept.promises.current_term,
+            voted_for: kept.promises.voted_for,
+            // What is in a snapshot was committed.
+            commit_index: kept.log.base().index,
+            last_applied: 0,
+            log: kept.log,
+            snapshot: kept.snapshot,
+            unsaved: Unsaved::default(),
+            journal: kept.journal,
             role: Role::Follower,
             election_deadline: None,
             killed: false,
@@ -108,13 +139,13 @@ impl State {
         self.servers.iter().copied().filter(|server| *server != self.me).collect()
     }
 
-    /// True if so many servers are a majority of all.
-    pub(crate) fn is_quorum(&self, count: usize) -> bool {
-        count > self.servers.len() / 2
+    /// How many servers are a majority of all.
+    pub(crate) fn quorum(&self) -> usize {
+        self.servers.len() / 2 + 1
     }
 
     pub(crate) fn is_leader(&self) -> bool {
-        matches!(self.role, Role::Leader)
+        matches!(self.role, Role::Leader { .. })
     }
 
     /// Takes notice of a term in a request or a reply.
@@ -130,7 +161,7 @@ impl State {
             }
             self.current_term = term;
             self.voted_for = None;
-            self.unsaved = true;
+            self.unsaved.promises = true;
             self.become_follower();
         }
     }
@@ -147,6 +178,18 @@ impl State {
         }
     }
 
+    /// A message came from whoever leads the current term.
+    ///
+    /// That server won this term. If we had won it too, Election Safety (Figure 3)
+    /// would be broken already, and going on would hide it.
+    pub(crate) fn follow(&mut self, leader: ServerId) {
+        assert!(!self.is_leader(), "{} and {leader} both lead term {}", self.me, self.current_term);
+        if matches!(self.role, Role::Candidate { .. }) {
+            self.become_follower(); // Candidates.3
+        }
+        self.reset_election_deadline(); // Followers.2: the current leader was heard.
+    }
+
     /// Starts the wait for a leader anew, with a timeout that is drawn anew:
     /// were all the same, all would stand at once, again and again (§5.2).
     pub(crate) fn reset_election_deadline(&mut self) {
@@ -157,23 +200,36 @@ impl State {
         let role = match self.role {
             Role::Follower => RoleName::Follower,
             Role::Candidate { .. } => RoleName::Candidate,
-            Role::Leader => RoleName::Leader,
+            Role::Leader { .. } => RoleName::Leader,
         };
-        View { server: self.me, term: self.current_term, role, voted_for: self.voted_for }
+        View {
+            server: self.me,
+            term: self.current_term,
+            role,
+            voted_for: self.voted_for,
+            last: self.log.last(),
+            base: self.log.base(),
+            commit_index: self.commit_index,
+            last_applied: self.last_applied,
+        }
     }
 
     /// Panics if an invariant of this type does not hold.
     pub(crate) fn check_invariants(&self) {
-        let Self { me, current_term, voted_for, .. } = self;
+        let Self { me, current_term, voted_for, commit_index, last_applied, .. } = self;
+        let (base, last) = (self.log.base(), self.log.last());
         match &self.role {
             Role::Follower => {}
             Role::Candidate { votes } => {
                 assert!(*voted_for == Some(*me), "{me} stands in term {current_term} and voted for {voted_for:?}");
                 assert!(votes.contains(me), "{me} stands in term {current_term} without its own vote");
-                assert!(!self.is_quorum(votes.len()), "{me} has {} votes and does not lead", votes.len());
+                assert!(votes.len() < self.quorum(), "{me} has {} votes and does not lead", votes.len());
             }
-            Role::Leader => {
+            Role::Leader { progress } => {
                 assert!(*voted_for == Some(*me), "{me} leads term {current_term} and voted for {voted_for:?}");
+                for (peer, Progress { next, matched, .. }) in progress {
+                    assert!(matched < next && *matched <= last.index, "{me} has {peer} at {matched}, next {next}");
+                }
             }
         }
         if !matches!(self.role, Role::Follower) {
@@ -184,6 +240,11 @@ impl State {
             "{me} leads: {}, and waits for a leader: {}",
             self.is_leader(),
             self.election_deadline.is_some()
+        );
+        assert!(last.term <= *current_term, "{me} is in term {current_term} and has an entry of term {}", last.term);
+        assert!(
+            (base.index..=last.index).contains(commit_index) && last_applied <= commit_index,
+            "{me} has applied {last_applied} and committed {commit_index} of a log from {base:?} to {last:?}"
         );
     }
 }
