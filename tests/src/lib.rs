@@ -8,6 +8,7 @@
 //! | [`check`] | what a broken promise is: its kind, its id, its words |
 //! | [`watch`] | who looks at every step of a run, and stops it at the first wrong one |
 //! | [`harness`] | a cluster under test: connect, crash, and look for leaders |
+//! | [`adversary`] | runs that look for the bug: shapes, triggers, and a heal test |
 //! | [`suites`] | the tests, and the registry that lists them |
 //! | [`run`] | a test under a seed, and many of them at once, in worker processes |
 //! | [`report`] | results as text and JSON |
@@ -19,6 +20,7 @@
 //!
 //! Boundary: sees of raft what its public face shows, and what it publishes.
 
+pub mod adversary;
 pub mod check;
 pub mod cli;
 pub mod harness;

@@ -23,6 +23,151 @@ fn many_elections_2a() {
     cargo_test("many_elections_2a");
 }
 
+#[test]
+fn adversary_2a() {
+    cargo_test("adversary_2a");
+}
+
+#[test]
+fn basic_agree_2b() {
+    cargo_test("basic_agree_2b");
+}
+
+#[test]
+fn rpc_bytes_2b() {
+    cargo_test("rpc_bytes_2b");
+}
+
+#[test]
+fn follower_failure_2b() {
+    cargo_test("follower_failure_2b");
+}
+
+#[test]
+fn leader_failure_2b() {
+    cargo_test("leader_failure_2b");
+}
+
+#[test]
+fn fail_agree_2b() {
+    cargo_test("fail_agree_2b");
+}
+
+#[test]
+fn fail_no_agree_2b() {
+    cargo_test("fail_no_agree_2b");
+}
+
+#[test]
+fn concurrent_starts_2b() {
+    cargo_test("concurrent_starts_2b");
+}
+
+#[test]
+fn rejoin_2b() {
+    cargo_test("rejoin_2b");
+}
+
+#[test]
+fn backup_2b() {
+    cargo_test("backup_2b");
+}
+
+#[test]
+fn count_2b() {
+    cargo_test("count_2b");
+}
+
+#[test]
+fn adversary_2b() {
+    cargo_test("adversary_2b");
+}
+
+#[test]
+fn persist1_2c() {
+    cargo_test("persist1_2c");
+}
+
+#[test]
+fn persist2_2c() {
+    cargo_test("persist2_2c");
+}
+
+#[test]
+fn persist3_2c() {
+    cargo_test("persist3_2c");
+}
+
+#[test]
+fn figure8_2c() {
+    cargo_test("figure8_2c");
+}
+
+#[test]
+fn unreliable_agree_2c() {
+    cargo_test("unreliable_agree_2c");
+}
+
+#[test]
+fn figure8_unreliable_2c() {
+    cargo_test("figure8_unreliable_2c");
+}
+
+#[test]
+fn reliable_churn_2c() {
+    cargo_test("reliable_churn_2c");
+}
+
+#[test]
+fn unreliable_churn_2c() {
+    cargo_test("unreliable_churn_2c");
+}
+
+#[test]
+fn adversary_2c() {
+    cargo_test("adversary_2c");
+}
+
+#[test]
+fn snapshot_basic_2d() {
+    cargo_test("snapshot_basic_2d");
+}
+
+#[test]
+fn snapshot_install_2d() {
+    cargo_test("snapshot_install_2d");
+}
+
+#[test]
+fn snapshot_install_unreliable_2d() {
+    cargo_test("snapshot_install_unreliable_2d");
+}
+
+#[test]
+fn snapshot_install_crash_2d() {
+    cargo_test("snapshot_install_crash_2d");
+}
+
+#[test]
+fn snapshot_install_uncrash_2d() {
+    cargo_test("snapshot_install_uncrash_2d");
+}
+
+#[test]
+fn snapshot_all_crash_2d() {
+    cargo_test("snapshot_all_crash_2d");
+}
+
+#[test]
+fn snapshot_init_2d() {
+    cargo_test("snapshot_init_2d");
+}
+
+#[test]
+fn adversary_2d() {
+    cargo_test("adversary_2d");
+}
+
 /// A test of the registry that is missing here would never run under cargo.
 #[test]
 fn every_lab_test_is_here() {

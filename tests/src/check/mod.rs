@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `AppendEntries.1` to `.5` | the receiver's rules: a term that is over; no entry at prev; a conflict goes, with all after it; new ones are appended; commit up to the last new one |
 //! | `RequestVote.1`, `.2` | the receiver's rules: a term that is over; one vote, for an up-to-date log |
+//! | `InstallSnapshot.1` to `.8` | Figure 13's rules: a term that is over; chunks; an older one is dropped; what follows it stays, or nothing does; the service is reset |
 //! | `AllServers.1`, `.2` | what is committed is applied; a higher term makes a follower |
 //! | `Followers.1`, `.2` | answer; stand if neither a leader was heard nor a vote given for an election timeout |
 //! | `Candidates.1` to `.4` | stand: term, own vote, timer, requests; a majority leads; a leader of the term is followed; the timer starts anew |
@@ -19,7 +20,10 @@
 //! | `LockHeld`, `Deadlock` | a lock held where the thread waits for others; nobody can run |
 //! | `Stuck`, `BusyLoop` | a thread waits for what will not come; threads run and get nowhere |
 //! | `OutsideWorld` | std or the machine where labsim belongs; the process was ended from inside |
-//! | `NoLeader` | nobody is elected, though a majority is up and connected |
+//! | `Monotone` | terms never go back, restarts included; commit and applied never within a life |
+//! | `ApplyOrder`, `SnapshotMatches` | what is applied, in order and once a life; a snapshot equals the log that it replaces |
+//! | `NoLeader`, `NoProgress` | nobody is elected, or nothing is committed, though a majority is up and connected |
+//! | `Economy` | too many calls or bytes, too long a log |
 //!
 //! Boundary: names. Who finds a breach is in `watch`, `harness` and labsim.
 
@@ -100,6 +104,62 @@ impl Kind {
     }
 }
 
+/// The rules of Figures 2 and 13, and two that the figures take for granted. raft
+/// cites each of them at the line that obeys it.
+pub const RULES: [&str; 29] = [
+    "AppendEntries.1",
+    "AppendEntries.2",
+    "AppendEntries.3",
+    "AppendEntries.4",
+    "AppendEntries.5",
+    "RequestVote.1",
+    "RequestVote.2",
+    "InstallSnapshot.1",
+    "InstallSnapshot.2",
+    "InstallSnapshot.3",
+    "InstallSnapshot.4",
+    "InstallSnapshot.5",
+    "InstallSnapshot.6",
+    "InstallSnapshot.7",
+    "InstallSnapshot.8",
+    "AllServers.1",
+    "AllServers.2",
+    "Followers.1",
+    "Followers.2",
+    "Candidates.1",
+    "Candidates.2",
+    "Candidates.3",
+    "Candidates.4",
+    "Leaders.1",
+    "Leaders.2",
+    "Leaders.3",
+    "Leaders.4",
+    "Persistent",
+    "StaleReply",
+];
+
+/// Promises that are watched: the five of Figure 3, and those that follow.
+pub const PROMISES: [&str; 18] = [
+    "Figure3.ElectionSafety",
+    "Figure3.LeaderAppendOnly",
+    "Figure3.LogMatching",
+    "Figure3.LeaderCompleteness",
+    "Figure3.StateMachineSafety",
+    "OneVotePerTerm",
+    "Monotone",
+    "PersistedBeforePromised",
+    "ApplyOrder",
+    "SnapshotMatches",
+    "LockHeld",
+    "Deadlock",
+    "Stuck",
+    "BusyLoop",
+    "OutsideWorld",
+    "NoLeader",
+    "NoProgress",
+    "Economy",
+];
+
 /// A promise that was broken, by its id where it has one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
@@ -113,7 +173,12 @@ pub struct Broken {
 
 impl Broken {
     /// A breach of the promise `rule`.
+    ///
+    /// # Panics
+    ///
+    /// If that is no id of [`RULES`] or [`PROMISES`].
     pub fn new(kind: Kind, rule: &'static str, message: impl Into<String>) -> Self {
+        assert!(RULES.contains(&rule) || PROMISES.contains(&rule), "{rule} is no id of a rule or a promise");
         Self { kind, rule: Some(rule), message: message.into() }
     }
 

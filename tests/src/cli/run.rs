@@ -17,10 +17,10 @@ use super::select::select;
 use crate::check::Kind;
 use crate::report::{self, Card};
 use crate::run::{Job, Jobs, Limits, Mode, RunResult, SeedRange, Setting, again_alone, parse_seed, supervise, sweep};
-use crate::suites::Registry;
+use crate::suites::{LabTest, Registry};
 
-/// The seeds of a graded run.
-const SEEDS: SeedRange = SeedRange { first: 0, end: 20 };
+/// How a record says that each test had the seeds of a graded run.
+const GRADED: &str = "graded";
 /// The seeds of a run on OS threads, which they do not reproduce.
 const REAL_SEEDS: SeedRange = SeedRange { first: 0, end: 1 };
 /// A command that is done sooner shows no bar.
@@ -35,7 +35,7 @@ pub(super) struct Run {
     /// This one seed, decimal or 0x
     #[arg(long, value_parser = parse_seed, conflicts_with = "seeds", allow_negative_numbers = true)]
     seed: Option<u64>,
-    /// The seeds 0..N, or A..B without B [default: 20]
+    /// The seeds 0..N, or A..B without B [default: 20, and 40 of adversary tests]
     #[arg(long, value_name = "N or A..B", allow_negative_numbers = true)]
     seeds: Option<SeedRange>,
     /// How many runs at a time [default: one for each processor]
@@ -101,17 +101,14 @@ impl Run {
             (_, true) => Mode::Twice,
             _ => Mode::Simulated,
         };
-        let seeds = match self.seed {
-            Some(seed) => SeedRange::only(seed),
-            None => self.seeds.unwrap_or(if self.real { REAL_SEEDS } else { SEEDS }),
-        };
+        let seeds = self.seed.map(SeedRange::only).or(self.seeds).or(self.real.then_some(REAL_SEEDS));
         let asked = Asked {
             fingerprint: record::fingerprint(),
             tests: tests.iter().map(|test| test.name.to_owned()).collect(),
-            seeds: seeds.to_string(),
+            seeds: seeds.map_or_else(|| GRADED.to_owned(), |seeds| seeds.to_string()),
             mode: mode_name(mode).to_owned(),
         };
-        Ok(Plan { asked, mode, jobs: Jobs::All { tests, seeds }, earlier: 0, go_on: false })
+        Ok(Plan { asked, mode, jobs: jobs(tests, seeds), earlier: 0, go_on: false })
     }
 
     /// The rest of the last run, or what failed in it.
@@ -123,14 +120,14 @@ impl Run {
                 .to_owned());
         }
         let tests = select(registry, &last.asked.tests)?;
-        let seeds: SeedRange = last.asked.seeds.parse()?;
+        let seeds = if last.asked.seeds == GRADED { None } else { Some(last.asked.seeds.parse()?) };
         let modes = [Mode::Simulated, Mode::Twice, Mode::Real];
         let mode = modes.into_iter().find(|mode| mode_name(*mode) == last.asked.mode).unwrap_or(Mode::Simulated);
         let wanted = |job: &Job| match last.passed.get(&(job.test.name.to_owned(), job.seed)) {
             None => self.resume,
             Some(passed) => self.failed && !passed,
         };
-        let jobs = Jobs::These(Jobs::All { tests, seeds }.iter().filter(wanted).collect());
+        let jobs = Jobs::These(jobs(tests, seeds).iter().filter(wanted).collect());
         let earlier = if self.resume { last.passed.len() as u64 } else { 0 };
         let asked = Asked { fingerprint: record::fingerprint(), ..last.asked };
         Ok(Plan { asked, mode, jobs, earlier, go_on: self.resume })
@@ -221,6 +218,15 @@ impl Run {
             memory_kib: self.limit_memory_mib.map_or(usual.memory_kib, |mib| u64::from(mib) << 10),
             ..usual
         }
+    }
+}
+
+/// These tests under these seeds, or each under those of a graded run.
+fn jobs(tests: Vec<&'static LabTest>, seeds: Option<SeedRange>) -> Jobs {
+    let graded = |test: &'static LabTest| (0..test.seeds()).map(move |seed| Job { test, seed });
+    match seeds {
+        Some(seeds) => Jobs::All { tests, seeds },
+        None => Jobs::These(tests.into_iter().flat_map(graded).collect()),
     }
 }
 

@@ -1,8 +1,17 @@
 //! A cluster under test, and the verbs that tests are written in.
 //!
-//! A [`Lab`] makes the servers, joins and cuts them, crashes and restarts them,
-//! and looks for leaders as the course's tests do. What it asserts is what a
-//! client could see. The promises inside are watched all the while (`watch`).
+//! A [`Lab`] makes the servers, joins and cuts them, crashes and restarts them.
+//! It looks for leaders and for agreement as the course's tests do: what it
+//! asserts is what a client could see. The promises inside are watched all the
+//! while (`watch`).
+//!
+//! | file | has the verbs about |
+//! |---|---|
+//! | `mod.rs` | servers and links |
+//! | `leaders.rs` | who leads |
+//! | `agreement.rs` | commands, and whether they are committed |
+//! | `ways.rs` | single links, and what else is slow or lossy |
+//! | `onlooker.rs` | what can be seen from outside, as it happens |
 //!
 //! Its own chances come from a stream of the seed, by name, so that a server
 //! that draws more or less does not change what the test does to it.
@@ -10,8 +19,10 @@
 //! Boundary: knows raft's public face. Knows no particular test.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use labrpc::{Network, Traffic};
+use labsim::channel;
 use labsim::disk::Disk;
 use labsim::links;
 use labsim::node::Node;
@@ -19,19 +30,23 @@ use labsim::rand::Stream;
 use labsim::thread;
 use labsim::time::Duration;
 use parking_lot::Mutex;
-use raft::{Raft, ServerId, Term};
+use raft::{ApplyMsg, Bytes, Index, Raft, ServerId, Settings, StartError, Term};
 
 use crate::check::{Broken, Kind};
-use crate::watch::{self, Sights};
+use crate::watch::{self, Applies, Sight, Sights, Watchers};
+
+use self::onlooker::Onlooker;
+
+mod agreement;
+mod leaders;
+mod onlooker;
+mod ways;
+
+pub use self::agreement::Retry;
+pub use self::onlooker::{Happening, WeakLab};
 
 /// A generous time for an election to be over (RET in the course).
 pub const ELECTION_TIME: Duration = Duration::from_millis(1000);
-
-/// How often [`Lab::check_one_leader`] looks before it gives up.
-const LEADER_POLLS: u32 = 10;
-/// What it waits before each look, in milliseconds, and what chance adds.
-const LEADER_POLL_MS: u64 = 450;
-const LEADER_POLL_MS_MORE: u64 = 100;
 
 /// How late a new thread may start, in microseconds: drawn for each run.
 ///
@@ -39,6 +54,42 @@ const LEADER_POLL_MS_MORE: u64 = 100;
 /// once, a vote is won before the next server's timer fires, and a Raft whose
 /// timeouts are all the same looks fine.
 const THREAD_START_US: [u64; 5] = [0, 0, 200, 1000, 5000];
+
+/// The file in which servers keep their snapshot; all others are Raft's state.
+const SNAPSHOT_FILE: &str = "snapshot";
+
+/// What a test begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// How many servers there are.
+    pub servers: usize,
+    /// Whether the network is reliable at first.
+    pub reliable: bool,
+    /// The service makes a snapshot where the index and one more is a multiple of
+    /// this.
+    pub snapshot_every: Option<Index>,
+    /// The most entries in an AppendEntries: one of these, drawn for each run.
+    pub batches: &'static [usize],
+    /// What it is under a seed, where the seed says more than that.
+    pub drawn: Option<fn(u64) -> Setup>,
+}
+
+impl Setup {
+    /// So many servers and a network that loses nothing.
+    pub const fn reliable(servers: usize) -> Self {
+        Self { servers, reliable: true, snapshot_every: None, batches: &[10, 1000], drawn: None }
+    }
+
+    /// So many servers and the course's unreliable network.
+    pub const fn unreliable(servers: usize) -> Self {
+        Self { reliable: false, ..Self::reliable(servers) }
+    }
+
+    /// What it is under a seed.
+    pub fn under(&self, seed: u64) -> Self {
+        self.drawn.map_or(*self, |draw| draw(seed))
+    }
+}
 
 /// What a run leaves behind for whoever started it, also if it failed.
 #[derive(Clone, Debug, Default)]
@@ -49,13 +100,30 @@ pub struct Trail {
     pub traffic: Arc<Mutex<Traffic>>,
     /// What deserves a word without being a failure.
     pub warnings: Arc<Mutex<Vec<String>>>,
+    /// What was done to its servers, a line each.
+    pub faults: Arc<Mutex<Vec<String>>>,
 }
 
-/// A cluster of Raft servers, each on a node of its own.
+/// A cluster of Raft servers, each on a node of its own. Clones are the same
+/// cluster, for the threads of a test that has several.
+#[derive(Clone)]
 pub struct Lab {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    seed: u64,
     network: Network,
-    servers: Vec<Server>,
-    draws: Stream,
+    /// Never locked while a server is asked something.
+    servers: Mutex<Vec<Server>>,
+    settings: Settings,
+    snapshot_every: Option<Index>,
+    watchers: Arc<Mutex<Watchers>>,
+    applies: Mutex<Applies>,
+    onlooker: Arc<Onlooker>,
+    draws: Mutex<Stream>,
+    /// Streams that were handed out.
+    streams: AtomicU64,
     trail: Trail,
 }
 
@@ -68,39 +136,81 @@ struct Server {
 }
 
 impl Lab {
-    /// Makes `count` servers, starts them and connects them all.
-    ///
-    /// The network is reliable, or loses and delays as the course's unreliable
-    /// one does. Must be called in a world.
-    pub fn new(count: usize, reliable: bool, trail: Trail) -> Self {
-        watch::install(Arc::clone(&trail.sights));
+    /// Makes servers, starts them and connects them all. Must be called in a
+    /// world.
+    pub fn new(setup: &Setup, trail: Trail) -> Self {
         let network = Network::new();
-        network.set_reliable(reliable);
+        network.set_reliable(setup.reliable);
         *trail.traffic.lock() = network.traffic();
         let seed = labsim::seed().expect("a lab is set up in a world");
         let mut weather = Stream::new(seed, "weather", 0, 0);
-        let start_us = THREAD_START_US[weather.below(THREAD_START_US.len() as u64) as usize];
+        let mut any_of = |choices: u64| usize::try_from(weather.below(choices)).expect("a few choices");
+        let start_us = THREAD_START_US[any_of(THREAD_START_US.len() as u64)];
+        let batch_entries = setup.batches[any_of(setup.batches.len() as u64)];
         let server = |id| {
             let node = Node::new(format!("S{id}"));
             node.set_start_delay(Duration::ZERO..Duration::from_micros(start_us));
             Server { node, raft: None, connected: true }
         };
-        let servers = (0..count).map(server).collect();
-        let mut lab = Self { network, servers, draws: Stream::new(seed, "harness", 0, 0), trail };
-        for server in 0..count {
-            lab.start(server);
-        }
+        let servers: Vec<_> = (0..setup.servers).map(server).collect();
+        let slack = labsim::is_simulated().then(|| Duration::from_micros(start_us));
+        let watchers = Watchers::new(setup.servers, slack, Arc::clone(&trail.sights));
+        let onlooker = Arc::new(Onlooker::default());
+        let shown = Arc::clone(&onlooker);
+        let watchers = watch::install(watchers, &network, move |wire| shown.show(&Happening::Message(wire)));
+        let lab = Self {
+            shared: Arc::new(Shared {
+                seed,
+                network,
+                watchers,
+                onlooker,
+                applies: Mutex::new(Applies::new(servers.len())),
+                servers: Mutex::new(servers),
+                settings: Settings { batch_entries },
+                snapshot_every: setup.snapshot_every,
+                draws: Mutex::new(Stream::new(seed, "harness", 0, 0)),
+                streams: AtomicU64::new(0),
+                trail,
+            }),
+        };
+        (0..setup.servers).for_each(|server| lab.start_server(server));
         lab
     }
 
     /// How many servers there are, up or down.
     pub fn count(&self) -> usize {
-        self.servers.len()
+        self.shared.servers.lock().len()
+    }
+
+    /// The network that joins them.
+    pub fn network(&self) -> &Network {
+        &self.shared.network
+    }
+
+    /// A number below `n`, drawn by chance, each equally likely.
+    pub fn below(&self, n: u64) -> u64 {
+        self.shared.draws.lock().below(n)
+    }
+
+    /// True with probability `p`.
+    pub fn chance(&self, p: f64) -> bool {
+        self.shared.draws.lock().chance(p)
     }
 
     /// A server drawn by chance, each equally likely.
-    pub fn any_server(&mut self) -> usize {
-        self.draws.below(self.servers.len() as u64) as usize
+    pub fn any_server(&self) -> usize {
+        usize::try_from(self.below(self.count() as u64)).expect("a few servers")
+    }
+
+    /// A command drawn by chance: another one each time, for all that matters.
+    pub fn any_command(&self) -> Bytes {
+        command(self.shared.draws.lock().next_u64())
+    }
+
+    /// A stream of chances for one thread of a test: were several to share one,
+    /// each would disturb the others.
+    pub fn stream(&self) -> Stream {
+        Stream::new(self.shared.seed, "client", 0, self.shared.streams.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Lets time pass.
@@ -109,126 +219,178 @@ impl Lab {
     }
 
     /// Cuts all links of a server, both ways.
-    pub fn disconnect(&mut self, server: usize) {
-        self.servers[server].connected = false;
-        self.update_links(server);
+    pub fn disconnect(&self, server: usize) {
+        self.set_connected(server, false);
     }
 
     /// Joins a server with every other one that is connected.
-    pub fn connect(&mut self, server: usize) {
-        self.servers[server].connected = true;
-        self.update_links(server);
+    pub fn connect(&self, server: usize) {
+        self.set_connected(server, true);
     }
 
-    fn update_links(&self, server: usize) {
-        for peer in (0..self.count()).filter(|peer| *peer != server) {
-            let up = self.servers[server].connected && self.servers[peer].connected;
-            let (a, b) = (self.servers[server].node, self.servers[peer].node);
-            links::change(a, b, |link| link.up = up);
-            links::change(b, a, |link| link.up = up);
+    /// Connects all.
+    pub fn connect_all(&self) {
+        (0..self.count()).for_each(|server| self.connect(server));
+    }
+
+    fn set_connected(&self, server: usize, connected: bool) {
+        let nodes: Vec<_> = {
+            let mut servers = self.shared.servers.lock();
+            servers[server].connected = connected;
+            servers.iter().map(|server| (server.node, server.connected)).collect()
+        };
+        let (node, _) = nodes[server];
+        for (peer, peer_connected) in nodes {
+            if peer != node {
+                let up = connected && peer_connected;
+                links::change(node, peer, |link| link.up = up);
+                links::change(peer, node, |link| link.up = up);
+            }
         }
+    }
+
+    /// True unless the test has cut it off.
+    pub fn is_connected(&self, server: usize) -> bool {
+        self.shared.servers.lock()[server].connected
+    }
+
+    /// True unless it has crashed and was not started since.
+    pub fn is_up(&self, server: usize) -> bool {
+        self.raft(server).is_some()
     }
 
     /// Stops a server dead: its threads end where they stand, and what it has
     /// not synced to its disk is lost. Does nothing if it is down.
-    pub fn crash(&mut self, server: usize) {
-        let server = &mut self.servers[server];
-        server.node.crash();
-        self.network.withdraw(server.node);
-        server.raft = None;
+    pub fn crash(&self, server: usize) {
+        let (node, raft) = {
+            let mut servers = self.shared.servers.lock();
+            (servers[server].node, servers[server].raft.take())
+        };
+        node.crash();
+        self.shared.network.withdraw(node);
+        drop(raft);
     }
 
-    /// Starts a server that is down from its disk. Its links stay as they are.
-    pub fn restart(&mut self, server: usize) {
-        self.servers[server].node.restart();
-        self.start(server);
+    /// Starts a server that is down from its disk. Its links stay as they are. It
+    /// may be down again when this returns: an onlooker may crash it.
+    pub fn restart(&self, server: usize) {
+        self.node(server).restart();
+        self.start_server(server);
     }
 
-    fn start(&mut self, id: usize) {
-        let node = self.servers[id].node;
-        let ends = self.servers.iter().map(|peer| self.network.end(node, peer.node)).collect();
+    /// Crashes all, and starts them again.
+    pub fn restart_all(&self) {
+        (0..self.count()).for_each(|server| self.crash(server));
+        (0..self.count()).for_each(|server| self.restart(server));
+    }
+
+    fn start_server(&self, id: usize) {
+        let node = self.node(id);
+        let ends = (0..self.count()).map(|peer| self.shared.network.end(node, self.node(peer))).collect();
         let disk: Disk = node.disk();
-        let me = ServerId(id as u32);
-        let started = node.spawn("start", move || Raft::new(ends, me, disk)).join();
+        let me = ServerId(u32::try_from(id).expect("a few servers"));
+        let settings = self.shared.settings;
+        self.shared.applies.lock().begin_life(me);
+        self.shared.watchers.lock().begin_life(labsim::elapsed(), me);
+        let (apply_tx, apply_rx) = channel::unbounded();
+        let life = node.life();
+        let started = node.spawn("start", move || Raft::new(ends, me, disk, apply_tx, settings)).join();
+        if !node.is_in_life(life) {
+            return;
+        }
         let Ok(raft) = started else {
             self.fail(Broken { kind: Kind::Harness, rule: None, message: format!("{me} did not start") });
         };
-        self.network.serve(node, raft.service());
-        self.servers[id].raft = Some(raft);
+        let (lab, served) = (self.clone(), Arc::clone(&raft));
+        node.spawn("service", move || {
+            for told in apply_rx {
+                lab.serve(me, &served, &told);
+            }
+        });
+        self.shared.network.serve(node, raft.service());
+        if node.is_in_life(life) {
+            self.shared.servers.lock()[id].raft = Some(raft);
+        }
+    }
+
+    /// The service on a server: it writes down what it is told, and makes a
+    /// snapshot of that now and then.
+    fn serve(&self, me: ServerId, raft: &Raft, told: &ApplyMsg) {
+        let at = labsim::elapsed();
+        let before = self.shared.applies.lock().highest();
+        let judged = match told {
+            ApplyMsg::Command { index, command, .. } => self.shared.applies.lock().command(at, me, *index, command),
+            ApplyMsg::Snapshot { index, data, .. } => {
+                let mut applies = self.shared.applies.lock();
+                if applies.last(me) > 0 {
+                    self.shared.trail.sights.lock().see(Sight::SnapshotInstalled);
+                }
+                applies.snapshot(at, me, *index, data)
+            }
+        };
+        if let Err(broken) = judged {
+            self.fail(broken);
+        }
+        let server = me.0 as usize;
+        self.shared.onlooker.show(&match told {
+            ApplyMsg::Command { index, .. } => Happening::Applies { server, is_first: *index > before },
+            ApplyMsg::Snapshot { .. } => Happening::SnapshotTold { server },
+        });
+        if let (ApplyMsg::Command { index, .. }, Some(every)) = (told, self.shared.snapshot_every)
+            && (index + 1) % every == 0
+        {
+            let snapshot = self.shared.applies.lock().write_snapshot(me);
+            raft.snapshot(*index, snapshot);
+            self.shared.onlooker.show(&Happening::SnapshotSaved { server });
+        }
+    }
+
+    fn node(&self, server: usize) -> Node {
+        self.shared.servers.lock()[server].node
+    }
+
+    fn raft(&self, server: usize) -> Option<Arc<Raft>> {
+        self.shared.servers.lock()[server].raft.clone()
     }
 
     /// The term of a server that is up, and whether it says that it leads.
     pub fn status(&self, server: usize) -> Option<(Term, bool)> {
-        self.servers[server].raft.as_ref().map(|raft| raft.status())
+        self.raft(server).map(|raft| raft.status())
     }
 
-    /// The connected servers that say they lead, with their terms.
-    fn connected_leaders(&self) -> Vec<(Term, usize)> {
-        let connected = (0..self.count()).filter(|server| self.servers[*server].connected);
-        connected
-            .filter_map(|server| match self.status(server) {
-                Some((term, true)) => Some((term, server)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// Waits for a leader among the connected servers, and returns the one of
-    /// the highest term. Fails if a term has two, or if none comes in some five
-    /// seconds.
-    pub fn check_one_leader(&mut self) -> usize {
-        for _ in 0..LEADER_POLLS {
-            let wait_ms = LEADER_POLL_MS + self.draws.below(LEADER_POLL_MS_MORE);
-            self.run_for(Duration::from_millis(wait_ms));
-
-            let mut leaders = self.connected_leaders();
-            leaders.sort_unstable();
-            for pair in leaders.windows(2) {
-                if pair[0].0 == pair[1].0 {
-                    let message = format!("term {} has two leaders: S{} and S{}", pair[0].0, pair[0].1, pair[1].1);
-                    self.fail(Broken::new(Kind::Safety, "Figure3.ElectionSafety", message));
-                }
+    /// Offers a command to one server. Where it will be if it is ever committed,
+    /// and None if the server is down or does not lead.
+    pub fn start(&self, server: usize, command: impl Into<Bytes>) -> Option<(Index, Term)> {
+        match self.raft(server)?.start(command) {
+            Ok(id) => {
+                self.shared.onlooker.show(&Happening::Takes { server });
+                Some((id.index, id.term))
             }
-            if let Some((_, server)) = leaders.last() {
-                return *server;
-            }
+            Err(StartError::NotLeader | StartError::Killed) => None,
         }
-        let message = format!("expected one leader, got none\n{}", self.describe());
-        self.fail(Broken::new(Kind::Liveness, "NoLeader", message))
     }
 
-    /// The term that all connected servers agree on. Fails if they do not.
-    pub fn check_terms(&mut self) -> Term {
-        let connected = (0..self.count()).filter(|server| self.servers[*server].connected);
-        let terms: Vec<(usize, Term)> =
-            connected.filter_map(|server| self.status(server).map(|(term, _)| (server, term))).collect();
-        let Some((first, term)) = terms.first().copied() else {
-            self.fail(Broken { kind: Kind::Harness, rule: None, message: "no server is connected".to_owned() });
-        };
-        if let Some((other, other_term)) = terms.iter().find(|(_, other)| *other != term) {
-            let message = format!("servers disagree on the term: S{first} is in {term}, S{other} in {other_term}");
-            self.fail(Broken::new(Kind::Liveness, "AllServers.2", message));
-        }
-        term
+    /// How many bytes Raft's state takes on the disk of a server that is up,
+    /// without the snapshot.
+    pub fn state_bytes(&self, server: usize) -> usize {
+        let files = self.node(server).disk().files();
+        files.iter().filter(|(name, _)| name != SNAPSHOT_FILE).map(|(_, bytes)| bytes).sum()
     }
 
-    /// Fails if a connected server says that it leads: without a quorum none can
-    /// have been elected.
-    pub fn check_no_leader(&mut self) {
-        if let Some((term, server)) = self.connected_leaders().first() {
-            let message = format!("expected no leader without a quorum, but S{server} says it leads term {term}");
-            self.fail(Broken::new(Kind::Safety, "Candidates.2", message));
-        }
+    /// Requests that servers have begun to handle, all together, since each one's
+    /// last start.
+    pub fn requests(&self) -> u64 {
+        (0..self.count()).map(|server| self.shared.network.requests_to(self.node(server))).sum()
     }
 
     /// A line for each server, as the test sees it.
-    fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let line = |id: usize| {
-            let server = &self.servers[id];
-            let cut = if server.connected { "" } else { ", disconnected" };
+            let cut = if self.is_connected(id) { "" } else { ", disconnected" };
+            let applied = self.shared.applies.lock().last(ServerId(id as u32));
             match self.status(id) {
-                Some((term, true)) => format!("  S{id}: leads term {term}{cut}"),
-                Some((term, false)) => format!("  S{id}: in term {term}{cut}"),
+                Some((term, true)) => format!("  S{id}: leads term {term}, applied {applied}{cut}"),
+                Some((term, false)) => format!("  S{id}: in term {term}, applied {applied}{cut}"),
                 None => format!("  S{id}: down{cut}"),
             }
         };
@@ -237,7 +399,12 @@ impl Lab {
 
     /// Says something that deserves a word without being a failure.
     pub fn warn(&self, message: impl Into<String>) {
-        self.trail.warnings.lock().push(message.into());
+        self.shared.trail.warnings.lock().push(message.into());
+    }
+
+    /// Says what is being done to the servers: a report shows the last of these.
+    pub fn note_fault(&self, line: impl Into<String>) {
+        self.shared.trail.faults.lock().push(line.into());
     }
 
     /// Ends the run.
@@ -245,4 +412,17 @@ impl Lab {
         labsim::fail(broken.message.clone(), broken);
         unreachable!("the run is over")
     }
+
+    /// Ends the run unless `holds`: `message` says what does not, and `rule` which
+    /// promise it was.
+    pub fn expect(&self, holds: bool, rule: &'static str, message: impl FnOnce() -> String) {
+        if !holds {
+            self.fail(Broken::new(Kind::Liveness, rule, message()));
+        }
+    }
+}
+
+/// A number as a command: its decimal digits, so that a report can show it.
+pub fn command(number: u64) -> Bytes {
+    number.to_string().into_bytes().into()
 }

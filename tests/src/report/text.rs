@@ -18,6 +18,9 @@ const LINES_MAX: usize = 40;
 const NOTES_SHOWN: usize = 15;
 /// How many lines of a message are shown: a deadlock has a line per thread.
 const MESSAGE_LINES_SHOWN: usize = 18;
+/// How many lines the faults of a run take, and how long such a line may be.
+const FAULT_LINES_MAX: usize = 12;
+const FAULT_CHARS_MAX: usize = 320;
 
 /// Says on standard error, at once, that a run begins. It goes past the capture
 /// of the test runner, so that a run that is killed has said its seed.
@@ -97,6 +100,8 @@ pub fn failure(result: &RunResult) -> String {
     }
 
     let printed = printed(&result.output);
+    let taken = lines.len() + printed.len() + end.len() + 1;
+    lines.extend(faults(&result.faults, LINES_MAX.saturating_sub(taken)));
     let room = LINES_MAX.saturating_sub(lines.len() + printed.len() + end.len() + 1);
     if let Some(died) = result.died {
         let before = match died.runs_before {
@@ -135,6 +140,29 @@ fn without_name<'a>(message: &'a str, name: &str) -> &'a str {
         Some((first, rest)) if first.replace(' ', "").eq_ignore_ascii_case(name) => rest,
         _ => message,
     }
+}
+
+/// What was done to the servers: the first line, which says what there was, and
+/// the last ones, of which the very last was going on.
+fn faults(faults: &[String], room: usize) -> Vec<String> {
+    let room = room.min(FAULT_LINES_MAX);
+    if faults.is_empty() || room < 3 {
+        return Vec::new();
+    }
+    let mut lines = vec![format!("  faults of the run: {}", faults[0])];
+    let rest = &faults[1..];
+    let shown = if rest.len() < room { rest.len() } else { room - 2 };
+    if shown < rest.len() {
+        lines.push(format!("  .. {} before ..", rest.len() - shown));
+    }
+    for fault in &rest[rest.len() - shown..] {
+        let mut line: String = fault.chars().take(FAULT_CHARS_MAX).collect();
+        if line.len() < fault.len() {
+            line.push_str(" ..");
+        }
+        lines.push(format!("  {line}"));
+    }
+    lines
 }
 
 /// What the run has printed, as far as it was kept.

@@ -74,6 +74,8 @@ pub struct RunResult {
     pub notes: Vec<Note>,
     /// What deserves a word.
     pub warnings: Vec<String>,
+    /// What was done to its servers, a line each.
+    pub faults: Vec<String>,
     /// What it has shown.
     pub sights: BTreeSet<Sight>,
     /// Virtual time that passed; on OS threads, real time.
@@ -110,6 +112,7 @@ impl RunResult {
             output: Output::default(),
             notes: Vec::new(),
             warnings: Vec::new(),
+            faults: Vec::new(),
             sights: BTreeSet::new(),
             elapsed: Duration::ZERO,
             wall: Duration::ZERO,
@@ -166,8 +169,8 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunRe
     let trail = Trail::default();
     let theirs = trail.clone();
     let body = move || {
-        let mut lab = Lab::new(test.servers, test.reliable, theirs);
-        (test.body)(&mut lab);
+        let lab = Lab::new(&test.setup.under(seed), theirs);
+        (test.body)(&lab);
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
     let limits = Config { cpu_limit: CPU_LIMIT, thread_limit: THREAD_LIMIT, ..Config::seed(seed) };
@@ -181,6 +184,7 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunRe
     let traffic = trail.traffic.lock().clone();
     let mut result = RunResult {
         warnings: std::mem::take(&mut trail.warnings.lock()),
+        faults: std::mem::take(&mut trail.faults.lock()),
         sights: trail.sights.lock().seen().clone(),
         wall,
         rpcs: traffic.calls(),

@@ -6,9 +6,14 @@
 //! Boundary: the list. What a test does is in the file of its part; how it is
 //! run is in `run`.
 
+mod adversary;
 mod part_2a;
+mod part_2b;
+mod part_2c;
+mod part_2d;
 
 use crate::harness::Lab;
+pub use crate::harness::Setup;
 use crate::watch::Sight;
 
 /// A part of the labs, handed in and graded by itself.
@@ -23,8 +28,17 @@ pub struct Part {
 /// Leader election and heartbeats.
 pub const PART_2A: Part = Part { name: "2a", title: "leader election" };
 
+/// Replication and agreement.
+pub const PART_2B: Part = Part { name: "2b", title: "log agreement" };
+
+/// Crashes and bad networks.
+pub const PART_2C: Part = Part { name: "2c", title: "persistence" };
+
+/// Snapshots.
+pub const PART_2D: Part = Part { name: "2d", title: "log compaction" };
+
 /// All parts, in the order in which they are solved.
-pub const PARTS: &[Part] = &[PART_2A];
+pub const PARTS: &[Part] = &[PART_2A, PART_2B, PART_2C, PART_2D];
 
 /// One graded test.
 #[derive(Clone, Copy, Debug)]
@@ -37,19 +51,31 @@ pub struct LabTest {
     pub title: &'static str,
     /// What passing it is worth.
     pub points: u32,
-    /// How many servers it has.
-    pub servers: usize,
-    /// Whether its network is reliable at first.
-    pub reliable: bool,
+    /// What it begins with.
+    pub setup: Setup,
     /// What a sweep over seeds must have seen.
     pub must_see: &'static [Sight],
     /// What it does.
-    pub body: fn(&mut Lab),
+    pub body: fn(&Lab),
 }
 
-/// Every test, part by part, in the order of the course.
+/// The seeds of a graded run are 0 up to this.
+const SEEDS: u64 = 20;
+/// The same for a test whose seeds say what happens in it: there is more to draw.
+const DRAWN_SEEDS: u64 = 40;
+
+impl LabTest {
+    /// How many seeds a graded run gives it.
+    pub fn seeds(&self) -> u64 {
+        if self.setup.drawn.is_some() { DRAWN_SEEDS } else { SEEDS }
+    }
+}
+
+/// Every test, part by part, in the order of the course; the adversary's last.
 pub fn all() -> impl Iterator<Item = &'static LabTest> {
-    part_2a::TESTS.iter()
+    let [a, b, c, d] = [&adversary::A, &adversary::B, &adversary::C, &adversary::D];
+    let parts = [(part_2a::TESTS, a), (part_2b::TESTS, b), (part_2c::TESTS, c), (part_2d::TESTS, d)];
+    parts.into_iter().flat_map(|(course, adversary)| course.iter().chain(std::iter::once(adversary)))
 }
 
 /// The test of that full name.
@@ -99,6 +125,9 @@ mod tests {
     #[test]
     fn every_part_has_its_points() {
         let points = |part: Part| all().filter(|test| test.part == part).map(|test| test.points).sum::<u32>();
-        assert_eq!(PARTS.iter().map(|part| (part.name, points(*part))).collect::<Vec<_>>(), [("2a", 20)]);
+        assert_eq!(
+            PARTS.iter().map(|part| (part.name, points(*part))).collect::<Vec<_>>(),
+            [("2a", 20), ("2b", 30), ("2c", 30), ("2d", 20)]
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Boundary: three stories. Their verbs are in `harness`.
 
-use super::{LabTest, PART_2A};
+use super::{LabTest, PART_2A, Setup};
 use crate::harness::{ELECTION_TIME, Lab};
 use crate::watch::Sight;
 use labsim::time::Duration;
@@ -13,9 +13,8 @@ pub(super) const TESTS: &[LabTest] = &[
         name: "initial_election_2a",
         part: PART_2A,
         title: "a leader is elected, and stays while nothing fails",
-        points: 6,
-        servers: 3,
-        reliable: true,
+        points: 4,
+        setup: Setup::reliable(3),
         must_see: &[Sight::Election],
         body: initial_election,
     },
@@ -23,9 +22,8 @@ pub(super) const TESTS: &[LabTest] = &[
         name: "reelection_2a",
         part: PART_2A,
         title: "a new leader follows a lost one, and none without a majority",
-        points: 7,
-        servers: 3,
-        reliable: true,
+        points: 4,
+        setup: Setup::reliable(3),
         must_see: &[Sight::LeaderDeposed, Sight::SplitVote],
         body: reelection,
     },
@@ -33,9 +31,8 @@ pub(super) const TESTS: &[LabTest] = &[
         name: "many_elections_2a",
         part: PART_2A,
         title: "elections go on while servers come and go",
-        points: 7,
-        servers: 7,
-        reliable: true,
+        points: 5,
+        setup: Setup::reliable(7),
         must_see: &[Sight::LeaderDeposed, Sight::RivalCandidates],
         body: many_elections,
     },
@@ -43,19 +40,15 @@ pub(super) const TESTS: &[LabTest] = &[
 
 /// 2A. A leader is elected, and its heartbeats keep it in office (§5.2).
 /// The course's `TestInitialElection`.
-fn initial_election(lab: &mut Lab) {
+fn initial_election(lab: &Lab) {
     lab.check_one_leader();
 
     // Those who have just voted hear of the new term a moment later.
     lab.run_for(Duration::from_millis(50));
     let term = lab.check_terms();
-    if term < 1 {
-        lab.fail(crate::check::Broken::new(
-            crate::check::Kind::Liveness,
-            "Candidates.1",
-            format!("the term is {term} although a leader was elected, and should be at least 1"),
-        ));
-    }
+    lab.expect(term >= 1, "Candidates.1", || {
+        format!("the term is {term} although a leader was elected, and should be at least 1")
+    });
 
     // With nobody cut off and nothing lost, there is no reason for another.
     lab.run_for(2 * ELECTION_TIME);
@@ -68,7 +61,7 @@ fn initial_election(lab: &mut Lab) {
 
 /// 2A. A leader that is cut off is replaced, a returning one gives way, and a
 /// minority elects nobody (§5.2). The course's `TestReElection`.
-fn reelection(lab: &mut Lab) {
+fn reelection(lab: &Lab) {
     let first = lab.check_one_leader();
 
     // The other two are a majority.
@@ -99,7 +92,7 @@ fn reelection(lab: &mut Lab) {
 
 /// 2A. Whichever servers are cut off, a majority has a leader (§5.2). The
 /// course's `TestManyElections`.
-fn many_elections(lab: &mut Lab) {
+fn many_elections(lab: &Lab) {
     const ROUNDS: u32 = 9;
 
     lab.check_one_leader();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use raft::{RoleName, ServerId, Term, View};
 
 use super::at;
+use super::wire::Wire;
 use crate::check::{Broken, Kind};
 
 /// Who was elected in which term, and when that was seen first.
@@ -25,20 +26,25 @@ impl ElectionSafety {
     ///
     /// If it shows a second leader of a term.
     pub fn observe(&mut self, moment: Duration, view: &View) -> Result<(), Broken> {
-        if view.role != RoleName::Leader {
+        if view.role == RoleName::Leader { self.leads(moment, view.server, view.term) } else { Ok(()) }
+    }
+
+    /// Takes notice of a message: whoever sends entries leads.
+    ///
+    /// # Errors
+    ///
+    /// If it is of a second leader of a term.
+    pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
+        if wire.leaves && wire.is_a_leaders() { self.leads(wire.at, wire.from, wire.term()) } else { Ok(()) }
+    }
+
+    fn leads(&mut self, moment: Duration, server: ServerId, term: Term) -> Result<(), Broken> {
+        let (first, since) = *self.winners.entry(term).or_insert((server, moment));
+        if first == server {
             return Ok(());
         }
-        let (first, since) = *self.winners.entry(view.term).or_insert((view.server, moment));
-        if first == view.server {
-            return Ok(());
-        }
-        let message = format!(
-            "two leaders in term {}: {first} since {} and {} since {}",
-            view.term,
-            at(since),
-            view.server,
-            at(moment)
-        );
+        let message =
+            format!("two leaders in term {term}: {first} since {} and {server} since {}", at(since), at(moment));
         Err(Broken::new(Kind::Safety, "Figure3.ElectionSafety", message))
     }
 }
@@ -46,9 +52,10 @@ impl ElectionSafety {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::view_of;
 
     fn view(server: u32, term: Term, role: RoleName) -> View {
-        View { server: ServerId(server), term, role, voted_for: None }
+        View { term, role, ..view_of(server) }
     }
 
     #[test]

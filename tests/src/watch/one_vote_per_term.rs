@@ -12,6 +12,7 @@ use std::time::Duration;
 use raft::{ServerId, Term, View};
 
 use super::at;
+use super::wire::Wire;
 use crate::check::{Broken, Kind};
 
 /// Who voted for whom, in each term, and when that was seen first.
@@ -27,15 +28,28 @@ impl OneVotePerTerm {
     ///
     /// If it shows a server's second vote in a term.
     pub fn observe(&mut self, moment: Duration, view: &View) -> Result<(), Broken> {
-        let Some(candidate) = view.voted_for else { return Ok(()) };
-        let (first, since) = *self.votes.entry((view.server, view.term)).or_insert((candidate, moment));
+        view.voted_for.map_or(Ok(()), |candidate| self.votes_for(moment, view.server, view.term, candidate))
+    }
+
+    /// Takes notice of a message.
+    ///
+    /// # Errors
+    ///
+    /// If it is its sender's second vote in a term.
+    pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
+        match wire.vote() {
+            Some(candidate) if wire.leaves => self.votes_for(wire.at, wire.from, wire.term(), candidate),
+            _ => Ok(()),
+        }
+    }
+
+    fn votes_for(&mut self, moment: Duration, voter: ServerId, term: Term, candidate: ServerId) -> Result<(), Broken> {
+        let (first, since) = *self.votes.entry((voter, term)).or_insert((candidate, moment));
         if first == candidate {
             return Ok(());
         }
         let message = format!(
-            "{} voted for {first} and then for {candidate} in term {}, at {} and {}",
-            view.server,
-            view.term,
+            "{voter} voted for {first} and then for {candidate} in term {term}, at {} and {}",
             at(since),
             at(moment)
         );
@@ -46,10 +60,12 @@ impl OneVotePerTerm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raft::RoleName;
+    use crate::watch::view_of;
+    use crate::watch::wire::{Said, wire};
+    use raft::{EntryId, RequestVoteArgs, RequestVoteReply};
 
     fn view(server: u32, term: Term, voted_for: Option<u32>) -> View {
-        View { server: ServerId(server), term, role: RoleName::Follower, voted_for: voted_for.map(ServerId) }
+        View { term, voted_for: voted_for.map(ServerId), ..view_of(server) }
     }
 
     #[test]
@@ -71,5 +87,24 @@ mod tests {
         let broken = watcher.observe(Duration::from_millis(200), &view(3, 4, Some(2))).unwrap_err();
         assert_eq!(broken.rule, Some("OneVotePerTerm"));
         assert_eq!(broken.message, "S3 voted for S1 and then for S2 in term 4, at 0.100s and 0.200s");
+    }
+
+    /// As far as messages show it: a candidate asks in its own name, and a vote is
+    /// for whoever asked.
+    #[test]
+    fn votes_are_seen_on_the_wire_2a() {
+        let mut watcher = OneVotePerTerm::default();
+        let granted = RequestVoteReply { term: 4, granted: true };
+        let refused = RequestVoteReply { term: 4, granted: false };
+        let mut hear = |to, leaves, reply: &RequestVoteReply| {
+            watcher.hear(&wire(1, to, leaves, Said::Vote(reply))).err().and_then(|broken| broken.rule)
+        };
+        assert_eq!(hear(2, true, &granted), None);
+        assert_eq!(hear(2, false, &granted), None, "it arrives");
+        assert_eq!(hear(3, true, &refused), None);
+        assert_eq!(hear(3, true, &granted), Some("OneVotePerTerm"));
+        let asks = RequestVoteArgs { term: 4, candidate: ServerId(1), last: EntryId::default() };
+        let broken = watcher.hear(&wire(1, 0, true, Said::RequestVote(&asks))).unwrap_err();
+        assert_eq!(broken.rule, Some("OneVotePerTerm"), "it stands in a term in which it voted for another");
     }
 }

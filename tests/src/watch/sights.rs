@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use raft::{RoleName, ServerId, Term, View};
+use raft::{EntryId, RoleName, ServerId, Term, View};
 use serde::{Deserialize, Serialize};
 
 /// Something that is worth having seen.
@@ -22,6 +22,10 @@ pub enum Sight {
     SplitVote,
     /// A server that led gave up its office.
     LeaderDeposed,
+    /// Entries of a server's log gave way to others.
+    Conflict,
+    /// A running service was told to take over a snapshot.
+    SnapshotInstalled,
 }
 
 impl Sight {
@@ -32,6 +36,8 @@ impl Sight {
             Self::RivalCandidates => "two candidates in one term",
             Self::SplitVote => "a term that nobody won",
             Self::LeaderDeposed => "a leader that stepped down",
+            Self::Conflict => "entries that gave way to others",
+            Self::SnapshotInstalled => "a snapshot that was installed",
         }
     }
 }
@@ -43,11 +49,17 @@ pub struct Sights {
     candidates: BTreeMap<Term, BTreeSet<ServerId>>,
     won: BTreeSet<Term>,
     roles: BTreeMap<ServerId, RoleName>,
+    ends: BTreeMap<ServerId, EntryId>,
 }
 
 impl Sights {
     /// Takes notice of a view.
     pub fn note(&mut self, view: &View) {
+        let end = self.ends.insert(view.server, view.last).unwrap_or_default();
+        // What a crash takes away is gone, and not replaced.
+        if view.last.term > end.term && view.last.index <= end.index {
+            self.seen.insert(Sight::Conflict);
+        }
         let before = self.roles.insert(view.server, view.role);
         if before == Some(view.role) && view.role != RoleName::Candidate {
             return; // Nearly always: nothing happened.
@@ -74,6 +86,11 @@ impl Sights {
         }
     }
 
+    /// Takes notice of what is in no view.
+    pub fn see(&mut self, sight: Sight) {
+        self.seen.insert(sight);
+    }
+
     /// All that was seen.
     pub fn seen(&self) -> &BTreeSet<Sight> {
         &self.seen
@@ -83,12 +100,13 @@ impl Sights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::view_of;
 
     #[test]
     fn an_election_with_a_split_vote_before_it_2a() {
         let mut sights = Sights::default();
         let mut step = |server, term, role| {
-            sights.note(&View { server: ServerId(server), term, role, voted_for: None });
+            sights.note(&View { term, role, ..view_of(server) });
             sights.seen().iter().copied().collect::<Vec<_>>()
         };
         assert_eq!(step(0, 1, RoleName::Candidate), []);

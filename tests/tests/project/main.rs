@@ -4,4 +4,5 @@
 //! Boundary: the project from outside; each crate tests its own inside.
 
 mod arrows;
+mod citations;
 mod command;

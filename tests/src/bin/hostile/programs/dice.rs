@@ -65,25 +65,25 @@ fn decide_bits(number: u32) {
 }
 
 /// What one run leaves in a static is there in the next.
-fn of_static(_: &mut Lab) {
+fn of_static(_: &Lab) {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     decide(RUNS.fetch_add(1, Ordering::Relaxed));
 }
 
 /// The first run of a process fills a static for all of them.
-fn of_once(_: &mut Lab) {
+fn of_once(_: &Lab) {
     static NUMBER: OnceLock<u32> = OnceLock::new();
     decide_bits(*NUMBER.get_or_init(std::process::id));
 }
 
 /// No two processes that live have the same number, and one of them has it always.
-fn of_process(_: &mut Lab) {
+fn of_process(_: &Lab) {
     decide_bits(std::process::id());
 }
 
 /// Twenty boxes in an order that their addresses decide. The system lays out each
 /// process in another way.
-fn of_address(_: &mut Lab) {
+fn of_address(_: &Lab) {
     let mut boxes: Vec<Box<u64>> = (1..=20).map(Box::new).collect();
     boxes.sort_by_key(|one| {
         let mut hasher = DefaultHasher::new(); // Without a key of its own.
@@ -94,13 +94,13 @@ fn of_address(_: &mut Lab) {
 }
 
 /// So many words that two runs together would be too many.
-fn of_words(_: &mut Lab) {
+fn of_words(_: &Lab) {
     let kibibyte = "word ".repeat(1024 / 5);
     (0..3 << 10).for_each(|_| println!("{kibibyte}"));
 }
 
 /// Where a file is named, it holds that no other run takes place beside this one.
-fn of_single(_: &mut Lab) {
+fn of_single(_: &Lab) {
     let Some(file) = std::env::var_os("HOSTILE_SINGLE") else { return };
     std::fs::File::create_new(&file).expect("no other run is there");
     decide(10_000);
@@ -109,7 +109,7 @@ fn of_single(_: &mut Lab) {
 
 /// Each run has a fresh OS thread and so fresh thread-locals: what one leaves
 /// there is gone with it, and the seed still decides.
-fn of_thread_local(_: &mut Lab) {
+fn of_thread_local(_: &Lab) {
     thread_local! {
         static RUNS: Cell<u64> = const { Cell::new(0) };
     }
@@ -119,29 +119,29 @@ fn of_thread_local(_: &mut Lab) {
 }
 
 /// The fourth run of a process panics.
-fn of_panicking(_: &mut Lab) {
+fn of_panicking(_: &Lab) {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     assert!(RUNS.fetch_add(1, Ordering::Relaxed) != 3, "three runs before have left too much");
 }
 
 /// The fourth run of a process ends it.
-fn of_ending(_: &mut Lab) {
+fn of_ending(_: &Lab) {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     if RUNS.fetch_add(1, Ordering::Relaxed) == 3 {
         std::process::exit(3);
     }
 }
 
-fn of_hash_map(_: &mut Lab) {
+fn of_hash_map(_: &Lab) {
     let order: HashMap<u64, ()> = (0..20).map(|n| (n, ())).collect();
     order.into_keys().take(5).for_each(decide);
 }
 
-fn of_rng(_: &mut Lab) {
+fn of_rng(_: &Lab) {
     decide(rand::rng().next_u64() % 20);
 }
 
-fn of_instant(_: &mut Lab) {
+fn of_instant(_: &Lab) {
     let begun = std::time::Instant::now();
     let others: Vec<_> = (0..3).map(|_| thread::spawn("other", thread::yield_now)).collect();
     for other in others {

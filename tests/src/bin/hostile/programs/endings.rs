@@ -39,7 +39,7 @@ pub(super) const PROGRAMS: &[Program] = &[
         .under_cargo(UnderCargo::Dies),
 ];
 
-fn exit(_: &mut Lab) {
+fn exit(_: &Lab) {
     let done = thread::spawn("exits", || {
         println!("so long");
         std::process::exit(3);
@@ -47,25 +47,25 @@ fn exit(_: &mut Lab) {
     let _: Result<(), _> = done.join();
 }
 
-fn exit_0(_: &mut Lab) {
+fn exit_0(_: &Lab) {
     std::process::exit(0);
 }
 
 /// Two seeds of eight, and the others wait behind them.
-fn now_and_then(_: &mut Lab) {
+fn now_and_then(_: &Lab) {
     if labsim::seed().is_some_and(|seed| seed % 8 < 2) {
         std::process::exit(4);
     }
 }
 
-fn abort(_: &mut Lab) {
+fn abort(_: &Lab) {
     eprintln!("the end is near");
     let done = thread::spawn("aborts", || std::process::abort());
     let _: Result<(), _> = done.join();
 }
 
 /// In the middle of printing: std's lock on standard output is never given back.
-fn midway(_: &mut Lab) {
+fn midway(_: &Lab) {
     struct Aborts;
     impl std::fmt::Display for Aborts {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -78,7 +78,7 @@ fn midway(_: &mut Lab) {
 
 /// The stack ends in the allocator, whose lock is never given back: its own
 /// frames are the largest of the recursion.
-fn allocating(_: &mut Lab) {
+fn allocating(_: &Lab) {
     fn depth(n: usize) -> usize {
         let kept: Vec<u8> = std::hint::black_box(Vec::with_capacity(16 + n * 1009 % 5000));
         if n == usize::MAX { 0 } else { depth(n + 1) + kept.capacity() }
@@ -89,7 +89,7 @@ fn allocating(_: &mut Lab) {
 
 /// To where no memory is. The only unsafe code of all these programs: nothing
 /// else makes a processor fault.
-fn fault(_: &mut Lab) {
+fn fault(_: &Lab) {
     let done = thread::spawn("writes", || {
         let nobodys = std::hint::black_box(8_usize) as *mut u8;
         // SAFETY: it is not safe, and must not look so to the compiler.
@@ -99,11 +99,11 @@ fn fault(_: &mut Lab) {
 }
 
 /// The process becomes another program, and that ends: nobody in it could tell.
-fn another(_: &mut Lab) {
+fn another(_: &Lab) {
     become_another("exit 5");
 }
 
-fn another_0(_: &mut Lab) {
+fn another_0(_: &Lab) {
     become_another("exit 0");
 }
 
@@ -117,16 +117,16 @@ pub(super) fn become_another(script: &str) {
 #[cfg(not(unix))]
 pub(super) fn become_another(_script: &str) {}
 
-fn killed(_: &mut Lab) {
+fn killed(_: &Lab) {
     signal_myself("-KILL");
 }
 
 /// Nobody's code is to blame: what is sent is meant for the process.
-fn sent_fault(_: &mut Lab) {
+fn sent_fault(_: &Lab) {
     signal_myself("-SEGV");
 }
 
-fn terminated(_: &mut Lab) {
+fn terminated(_: &Lab) {
     signal_myself("-TERM");
 }
 

@@ -38,7 +38,7 @@ fn run(name: &'static str, deed: impl FnOnce() + Send + 'static) {
     let _ = thread::spawn(name, deed).join();
 }
 
-fn recursion(_: &mut Lab) {
+fn recursion(_: &Lab) {
     fn depth(n: u64) -> u64 {
         let frame = black_box([n; 64]);
         if n == u64::MAX { 0 } else { depth(n + 1) + frame[1] }
@@ -48,7 +48,7 @@ fn recursion(_: &mut Lab) {
     });
 }
 
-fn threads(_: &mut Lab) {
+fn threads(_: &Lab) {
     run("spawns", || {
         loop {
             thread::spawn("idles", || thread::sleep(Duration::from_secs(3600)));
@@ -57,7 +57,7 @@ fn threads(_: &mut Lab) {
 }
 
 /// Nobody receives.
-fn channel(_: &mut Lab) {
+fn channel(_: &Lab) {
     let (tx, rx) = channel::unbounded();
     run("sends", move || {
         for n in 0_u64.. {
@@ -68,7 +68,7 @@ fn channel(_: &mut Lab) {
 }
 
 /// A megabyte at a time, about one in a millisecond.
-fn memory(_: &mut Lab) {
+fn memory(_: &Lab) {
     run("hoards", || {
         let mut kept = Vec::new();
         loop {
@@ -78,7 +78,7 @@ fn memory(_: &mut Lab) {
     });
 }
 
-fn memory_calls(_: &mut Lab) {
+fn memory_calls(_: &Lab) {
     run("hoards", || {
         let mut kept = Vec::new();
         loop {
@@ -89,32 +89,32 @@ fn memory_calls(_: &mut Lab) {
 }
 
 /// More than the address space has.
-fn allocation(_: &mut Lab) {
+fn allocation(_: &Lab) {
     run("asks", || {
         let bytes: Vec<u8> = Vec::with_capacity(isize::MAX as usize);
         println!("{}", black_box(&bytes).capacity());
     });
 }
 
-fn stdout(_: &mut Lab) {
+fn stdout(_: &Lab) {
     for n in 0_u64.. {
         println!("line {n} of very many");
     }
 }
 
-fn stderr(_: &mut Lab) {
+fn stderr(_: &Lab) {
     for n in 0_u64.. {
         eprintln!("line {n} of very many");
     }
 }
 
-fn one_line(_: &mut Lab) {
+fn one_line(_: &Lab) {
     loop {
         let _ = std::io::stderr().write_all(b"and then, ");
     }
 }
 
 /// Too much, and then it is done: being quick is no excuse.
-fn brief(_: &mut Lab) {
+fn brief(_: &Lab) {
     let _ = std::io::stderr().write_all(&vec![b'x'; (4 << 20) + 1]);
 }

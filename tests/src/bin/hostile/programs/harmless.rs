@@ -25,7 +25,7 @@ pub(super) const PROGRAMS: &[Program] = &[
 
 /// A lock is held while the disk syncs: it answers by itself, and others wait no
 /// longer than it takes.
-fn disk_write(_: &mut Lab) {
+fn disk_write(_: &Lab) {
     const SYNC: Duration = Duration::from_millis(7);
     let node = Node::new("S1");
     node.disk().set_sync_delay(SYNC..SYNC + Duration::from_nanos(1));
@@ -50,7 +50,7 @@ fn disk_write(_: &mut Lab) {
 
 /// A thread dies that others borrow from: they die first, and its frame stays
 /// until they have.
-fn scope(_: &mut Lab) {
+fn scope(_: &Lab) {
     struct Reads<'a>(&'a [u64], channel::Sender<u64>);
     impl Drop for Reads<'_> {
         fn drop(&mut self) {
@@ -78,7 +78,7 @@ fn scope(_: &mut Lab) {
     assert!(rx.recv().is_err(), "a dead thread was heard");
 }
 
-fn send_to_dead(_: &mut Lab) {
+fn send_to_dead(_: &Lab) {
     let node = Node::new("S1");
     let (tx, rx) = channel::unbounded();
     node.spawn("hears", move || while rx.recv().is_ok() {});
@@ -88,7 +88,7 @@ fn send_to_dead(_: &mut Lab) {
     assert!(tx.send(2).is_err(), "a dead thread still listens");
 }
 
-fn call_to_dead(_: &mut Lab) {
+fn call_to_dead(_: &Lab) {
     let (client, server, network) = (Node::new("client"), Node::new("server"), Network::new());
     network.serve(server, Service::new().method("echo", |n: u64| n));
     let end = network.end(client, server);

@@ -15,7 +15,7 @@ pub(super) const LAST: Part = Part { name: "last", title: "another innocent" };
 pub(super) const BEFORE: &[Program] = &[Program::good(FIRST, "innocent_first", innocent)];
 pub(super) const AFTER: &[Program] = &[Program::good(LAST, "innocent_last", innocent)];
 
-fn innocent(_: &mut Lab) {
+fn innocent(_: &Lab) {
     println!("nobody needs to read this");
     let other = thread::spawn("other", || thread::sleep(Duration::from_millis(10)));
     other.join().expect("it only sleeps");

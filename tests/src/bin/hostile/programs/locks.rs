@@ -54,7 +54,7 @@ fn heartbeat() {
 }
 
 /// Sooner or later each has what the other one wants.
-fn opposite_order(_: &mut Lab) {
+fn opposite_order(_: &Lab) {
     fn transfer(from: &Mutex<i64>, to: &Mutex<i64>) {
         for _ in 0..10_000 {
             let mut from = from.lock();
@@ -70,12 +70,12 @@ fn opposite_order(_: &mut Lab) {
     let _ = back.join();
 }
 
-fn opposite_order_timer(lab: &mut Lab) {
+fn opposite_order_timer(lab: &Lab) {
     heartbeat();
     opposite_order(lab);
 }
 
-fn twice(_: &mut Lab) {
+fn twice(_: &Lab) {
     heartbeat();
     let lock = Arc::new(Mutex::new(()));
     let first = lock.lock();
@@ -83,7 +83,7 @@ fn twice(_: &mut Lab) {
     drop((first, second));
 }
 
-fn leaked(_: &mut Lab) {
+fn leaked(_: &Lab) {
     heartbeat();
     let lock = Arc::new(Mutex::new(0));
     let theirs = Arc::clone(&lock);
@@ -93,7 +93,7 @@ fn leaked(_: &mut Lab) {
 }
 
 /// Somebody changes what somebody else waits for, and keeps it to themselves.
-fn lost_wake_up(_: &mut Lab) {
+fn lost_wake_up(_: &Lab) {
     heartbeat();
     let queue = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
     let theirs = Arc::clone(&queue);
@@ -107,7 +107,7 @@ fn lost_wake_up(_: &mut Lab) {
     let _ = waiter.join();
 }
 
-fn across_call(_: &mut Lab) {
+fn across_call(_: &Lab) {
     heartbeat();
     let (client, server, network) = (Node::new("client"), Node::new("server"), Network::new());
     network.serve(server, Service::new().method("echo", |n: u64| n));
@@ -120,7 +120,7 @@ fn across_call(_: &mut Lab) {
     let _ = asks.join();
 }
 
-fn across_sleep(_: &mut Lab) {
+fn across_sleep(_: &Lab) {
     heartbeat();
     let naps = thread::spawn("naps", || {
         let state = Mutex::new(());
@@ -130,7 +130,7 @@ fn across_sleep(_: &mut Lab) {
     let _ = naps.join();
 }
 
-fn across_receive(_: &mut Lab) {
+fn across_receive(_: &Lab) {
     heartbeat();
     let (tx, rx) = channel::unbounded();
     let hears = thread::spawn("hears", move || {

@@ -36,7 +36,7 @@ fn spin(body: impl FnOnce() + Send + 'static) {
     let _ = thread::spawn("spins", body).join();
 }
 
-fn yields(_: &mut Lab) {
+fn yields(_: &Lab) {
     spin(|| {
         loop {
             thread::yield_now();
@@ -44,14 +44,14 @@ fn yields(_: &mut Lab) {
     });
 }
 
-fn locks(_: &mut Lab) {
+fn locks(_: &Lab) {
     spin(|| {
         let stop = Mutex::new(false);
         while !*stop.lock() {}
     });
 }
 
-fn reads_an_atomic(_: &mut Lab) {
+fn reads_an_atomic(_: &Lab) {
     spin(|| {
         let stop = AtomicBool::new(false);
         while !stop.load(Ordering::SeqCst) {}
@@ -59,7 +59,7 @@ fn reads_an_atomic(_: &mut Lab) {
 }
 
 /// In a panic hook, under a lock that whoever wants to set another one waits for.
-fn hook(_: &mut Lab) {
+fn hook(_: &Lab) {
     let panics = || {
         std::panic::set_hook(Box::new(|_| while black_box(true) {}));
         panic!("the hook is told");
@@ -67,7 +67,7 @@ fn hook(_: &mut Lab) {
     let _: Result<(), _> = thread::spawn("panics", panics).join();
 }
 
-fn bare(_: &mut Lab) {
+fn bare(_: &Lab) {
     println!("into the loop");
     spin(|| {
         let mut n = 0_u64;
@@ -80,7 +80,7 @@ fn bare(_: &mut Lab) {
 /// Busy at more places than a loop has, as an honest program may be. But for the
 /// limit on its CPU time, it would end at that of its virtual time, after more of
 /// the machine's than anybody has.
-fn everywhere(_: &mut Lab) {
+fn everywhere(_: &Lab) {
     let lock = Mutex::new(0_u64);
     loop {
         black_box((0..100_000_u64).fold(0, |sum, n| black_box(sum ^ n)));
@@ -100,7 +100,7 @@ fn everywhere(_: &mut Lab) {
 }
 
 /// Sleeps between its steps, and has computed for some milliseconds before each.
-fn slow(_: &mut Lab) {
+fn slow(_: &Lab) {
     let done = thread::spawn("plods", || {
         loop {
             black_box((0..2_000_000_u64).fold(0, |sum, n| black_box(sum ^ n)));
@@ -111,7 +111,7 @@ fn slow(_: &mut Lab) {
 }
 
 /// As `bare`, with std's lock on standard output in hand.
-fn holding(_: &mut Lab) {
+fn holding(_: &Lab) {
     let done = thread::spawn("spins", || {
         let _held = std::io::stdout().lock();
         while std::hint::black_box(true) {}

@@ -31,7 +31,7 @@ mod pretenders;
 
 use tests::check::Kind;
 use tests::harness::Lab;
-use tests::suites::{LabTest, Part};
+use tests::suites::{LabTest, Part, Setup};
 
 /// A bad program, and how it must be reported.
 pub(crate) struct Program {
@@ -79,8 +79,8 @@ pub(crate) enum UnderCargo {
 }
 
 impl Program {
-    const fn new(part: Part, name: &'static str, body: fn(&mut Lab), kind: Option<Kind>, says: &'static str) -> Self {
-        let test = LabTest { name, part, title: says, points: 1, servers: 0, reliable: true, must_see: &[], body };
+    const fn new(part: Part, name: &'static str, body: fn(&Lab), kind: Option<Kind>, says: &'static str) -> Self {
+        let test = LabTest { name, part, title: says, points: 1, setup: Setup::reliable(0), must_see: &[], body };
         let (needs, under_cargo) = (Needs::Nothing, UnderCargo::Lives);
         Self { test, kind, says, thread: None, has_place: false, needs, under_cargo }
     }
@@ -89,7 +89,7 @@ impl Program {
     const fn bad(
         part: Part,
         name: &'static str,
-        body: fn(&mut Lab),
+        body: fn(&Lab),
         kind: Kind,
         by: &'static str,
         says: &'static str,
@@ -98,12 +98,12 @@ impl Program {
     }
 
     /// One that passes.
-    const fn good(part: Part, name: &'static str, body: fn(&mut Lab)) -> Self {
+    const fn good(part: Part, name: &'static str, body: fn(&Lab)) -> Self {
         Self::new(part, name, body, None, "")
     }
 
     /// One that is gone, or goes on, without anybody in its process to say where.
-    const fn lost(part: Part, name: &'static str, body: fn(&mut Lab), kind: Kind, says: &'static str) -> Self {
+    const fn lost(part: Part, name: &'static str, body: fn(&Lab), kind: Kind, says: &'static str) -> Self {
         Self::new(part, name, body, Some(kind), says)
     }
 

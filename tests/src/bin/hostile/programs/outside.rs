@@ -35,17 +35,17 @@ fn run(name: &'static str, deed: impl FnOnce() + Send + 'static) {
     let _ = thread::spawn(name, deed).join();
 }
 
-fn sleep(_: &mut Lab) {
+fn sleep(_: &Lab) {
     run("naps", || std::thread::sleep(Duration::from_secs(3600)));
 }
 
-fn spawn(_: &mut Lab) {
+fn spawn(_: &Lab) {
     run("starts", || drop(std::thread::spawn(|| ())));
 }
 
 /// Whoever has the lock sleeps with it, which no simulator sees of a lock of
 /// std's.
-fn mutex(_: &mut Lab) {
+fn mutex(_: &Lab) {
     let lock = Arc::new(std::sync::Mutex::new(()));
     let theirs = Arc::clone(&lock);
     thread::spawn("has", move || {
@@ -57,21 +57,21 @@ fn mutex(_: &mut Lab) {
 }
 
 /// In a worker the lock of standard input is taken; elsewhere nobody types.
-fn stdin(_: &mut Lab) {
+fn stdin(_: &Lab) {
     run("reads", || {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).expect("this never returns");
     });
 }
 
-fn pipe(_: &mut Lab) {
+fn pipe(_: &Lab) {
     run("reads", || {
         let (mut reader, _writer) = std::io::pipe().expect("the machine has one more");
         let _ = reader.read(&mut [0; 1]);
     });
 }
 
-fn accept(_: &mut Lab) {
+fn accept(_: &Lab) {
     run("listens", || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
         let _ = listener.accept();

@@ -28,12 +28,12 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program::bad(PART, "knot_panics", knot, Kind::Panic, "parent", "while its scoped thread `child` still stands"),
 ];
 
-fn in_thread(_: &mut Lab) {
+fn in_thread(_: &Lab) {
     let done = thread::spawn("panics", || panic!("the end"));
     let _: Result<(), _> = done.join();
 }
 
-fn in_handler(_: &mut Lab) {
+fn in_handler(_: &Lab) {
     let (client, server, network) = (Node::new("client"), Node::new("server"), Network::new());
     let answer = |n: u64| -> u64 { panic!("there is no answer to {n}") };
     network.serve(server, Service::new().method("answer", answer));
@@ -49,14 +49,14 @@ impl Drop for Bomb {
     }
 }
 
-fn in_drop(_: &mut Lab) {
+fn in_drop(_: &Lab) {
     let done = thread::spawn("drops", || drop(Bomb));
     let _: Result<(), _> = done.join();
 }
 
 /// The destructor runs while its thread is unwound by the crash: Rust would
 /// abort the process.
-fn in_drop_while_crashing(_: &mut Lab) {
+fn in_drop_while_crashing(_: &Lab) {
     let node = Node::new("S1");
     node.spawn("bomber", || {
         let _bomb = Bomb;
@@ -67,7 +67,7 @@ fn in_drop_while_crashing(_: &mut Lab) {
 }
 
 /// The same, while its thread is unwound by a panic.
-fn twice(_: &mut Lab) {
+fn twice(_: &Lab) {
     let done = thread::spawn("panics", || {
         let _bomb = Bomb;
         panic!("the first");
@@ -76,7 +76,7 @@ fn twice(_: &mut Lab) {
 }
 
 /// Its node is dead, and each step tells it so.
-fn catches(_: &mut Lab) {
+fn catches(_: &Lab) {
     let node = Node::new("S1");
     node.spawn("undead", || {
         loop {
@@ -88,7 +88,7 @@ fn catches(_: &mut Lab) {
 }
 
 /// Whoever holds the lock waits for whoever wants it, and both are dead.
-fn knot(_: &mut Lab) {
+fn knot(_: &Lab) {
     struct Locks<'a>(&'a Mutex<u32>);
     impl Drop for Locks<'_> {
         fn drop(&mut self) {

@@ -25,7 +25,7 @@ pub(super) const PROGRAMS: &[Program] = &[
 const FORGED: &str = "0123456789abcdef0123456789abcdef.{\"Done\":{\"job\":1,\"next\":null,\"result\":{}}}";
 
 /// Lines in the form of a worker's own, with a token that nobody has.
-fn protocol(_: &mut Lab) {
+fn protocol(_: &Lab) {
     println!("{FORGED}");
     println!("{}", FORGED.replace("Done", "Begin"));
     eprintln!("{{\"Done\":{{\"job\":1}}}}");
@@ -33,13 +33,13 @@ fn protocol(_: &mut Lab) {
 }
 
 /// No line end at the end, on either of the two.
-fn half_lines(_: &mut Lab) {
+fn half_lines(_: &Lab) {
     print!("half a line");
     eprint!("half a line");
 }
 
 /// Standard output leads nowhere from here on.
-fn no_stdout(_: &mut Lab) {
+fn no_stdout(_: &Lab) {
     lose_stdout();
     println!("nobody hears this");
 }
@@ -56,12 +56,12 @@ fn lose_stdout() {
 fn lose_stdout() {}
 
 /// The lock is never given back, and its thread is gone.
-fn locked_stdout(_: &mut Lab) {
+fn locked_stdout(_: &Lab) {
     std::mem::forget(std::io::stdout().lock());
 }
 
 /// Says that it passed, and ends before anybody can contradict.
-fn forger(_: &mut Lab) {
+fn forger(_: &Lab) {
     println!("\n{FORGED}");
     let _ = std::io::stdout().flush();
     become_another("exit 0");

@@ -1,0 +1,240 @@
+//! Followers.2 (§5.2): a server stands for election when an election timeout has
+//! passed since it last had a reason to wait, not before, and not much later.
+//!
+//! Reasons are: its start; a message from the leader of its term, also one that
+//! it refused for a gap; a vote that it gave; its own candidacy. What a leader
+//! waits for when it is deposed is nobody's business, so that once is passed over.
+//!
+//! When exactly a server restarted its timer is not seen. It was after the message
+//! arrived, and before the answer left. Both ends get the benefit of the doubt.
+//! Nor is it seen when it decided to stand: that may have been a moment before it
+//! asked, so what it heard within that moment is no reason.
+//!
+//! Boundary: judges by messages. Knows the timeouts that raft declares.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::time::Duration;
+
+use raft::{ServerId, Term};
+
+use super::at;
+use super::wire::{Said, Wire};
+use crate::check::{Broken, Kind};
+
+/// A timer may ring this much too early: a message waits in a thread.
+const EARLY: Duration = Duration::from_millis(5);
+/// And this much too late: a thread waits for its turn, or for a lock.
+const LATE: Duration = Duration::from_millis(60);
+
+/// When each server last had a reason to wait.
+#[derive(Debug)]
+pub struct Campaigns {
+    timeout: Range<Duration>,
+    /// What the run allows besides: threads that start late, disks that take time.
+    slack: Duration,
+    servers: Vec<Known>,
+    /// When the requests came that are not answered yet, and their terms.
+    arrived: BTreeMap<u64, (Duration, Term)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// The last reasons, in order. Of those that are older than a decision may be,
+    /// only the last is kept. None if it is not known.
+    reasons: VecDeque<Reason>,
+    /// The last term that it stood in.
+    stood: Term,
+}
+
+/// A reason to wait, which came at the earliest and at the latest then.
+#[derive(Clone, Copy, Debug)]
+struct Reason {
+    since: Duration,
+    until: Duration,
+    what: &'static str,
+}
+
+impl Campaigns {
+    /// For a cluster of so many servers whose election timeouts are in that range.
+    pub fn new(servers: usize, timeout: Range<Duration>, slack: Duration) -> Self {
+        Self { timeout, slack, servers: vec![Known::default(); servers], arrived: BTreeMap::new() }
+    }
+
+    /// The run allows this much from now on, if that is more than before.
+    pub fn allow(&mut self, slack: Duration) {
+        self.slack = self.slack.max(slack);
+    }
+
+    /// A server starts.
+    pub fn begin_life(&mut self, moment: Duration, server: ServerId) {
+        self.leads(server);
+        self.note(server, Reason { since: moment, until: moment, what: "it started" });
+    }
+
+    /// A server leads: it waits for nobody.
+    pub fn leads(&mut self, server: ServerId) {
+        self.servers[server.0 as usize].reasons.clear();
+    }
+
+    fn note(&mut self, server: ServerId, reason: Reason) {
+        let decided = reason.since.saturating_sub(EARLY + self.slack);
+        let reasons = &mut self.servers[server.0 as usize].reasons;
+        while reasons.get(1).is_some_and(|second| second.since <= decided) {
+            reasons.pop_front();
+        }
+        reasons.push_back(reason);
+    }
+
+    /// Takes notice of a message.
+    ///
+    /// # Errors
+    ///
+    /// If its sender stands for election too early or too late.
+    pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
+        let moment = wire.at;
+        if !wire.leaves {
+            if wire.is_a_leaders() || matches!(wire.said, Said::RequestVote(_)) {
+                self.arrived.insert(wire.call, (moment, wire.term()));
+            }
+            return Ok(());
+        }
+        let reason = match wire.said {
+            Said::Vote(reply) if reply.granted => Some("it gave a vote"),
+            Said::Appended(_) | Said::Installed(_) => Some("it heard of its leader"),
+            _ => None,
+        };
+        if let Said::Vote(_) | Said::Appended(_) | Said::Installed(_) = wire.said {
+            let arrived = self.arrived.remove(&wire.call);
+            // An answer in a higher term is to a leader that is none any more.
+            if let (Some(reason), Some((since, term))) = (reason, arrived)
+                && term == wire.term()
+            {
+                self.note(wire.from, Reason { since, until: moment, what: reason });
+            }
+        }
+        if wire.is_a_leaders() {
+            self.leads(wire.from);
+        }
+        if let Said::RequestVote(args) = wire.said {
+            return self.stands(wire.from, args.term, moment);
+        }
+        Ok(())
+    }
+
+    fn stands(&mut self, server: ServerId, term: Term, moment: Duration) -> Result<(), Broken> {
+        let (timeout, slack) = (self.timeout.clone(), self.slack);
+        let known = &mut self.servers[server.0 as usize];
+        if term <= known.stood {
+            return Ok(()); // The same candidacy, to another server.
+        }
+        known.stood = term;
+        let decided = moment.saturating_sub(EARLY + slack);
+        let last = known.reasons.iter().rfind(|reason| reason.since <= decided).copied();
+        self.note(server, Reason { since: decided, until: moment, what: "it stood for election" });
+        let Some(Reason { since, until, what: why }) = last else { return Ok(()) };
+        let longest = moment - since;
+        let shortest = moment.saturating_sub(until);
+        let (what, waited) = if longest + EARLY + slack < timeout.start {
+            ("too early", longest)
+        } else if shortest > timeout.end + LATE + slack {
+            ("too late", shortest)
+        } else {
+            return Ok(());
+        };
+        let message = format!(
+            "{server} stands for term {term} at {}, {what}: {why} {} ms before, and its timeouts are {} to {} ms",
+            at(moment),
+            waited.as_millis(),
+            timeout.start.as_millis(),
+            timeout.end.as_millis()
+        );
+        Err(Broken::new(Kind::Liveness, "Followers.2", message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::wire::wire;
+    use raft::{AppendEntriesReply, EntryId, RequestVoteArgs, RequestVoteReply};
+
+    /// What happens to S0, and when in milliseconds.
+    #[derive(Clone, Copy)]
+    enum Step {
+        Starts(u64),
+        Leads,
+        /// It stands in that term.
+        Stands(u64, Term),
+        /// A leader of a term is answered in a term.
+        Heard(u64, Term, Term),
+        /// It is asked for a vote of a term, and grants it or not.
+        Asked(u64, Term, bool),
+    }
+    use Step::{Asked, Heard, Leads, Stands, Starts};
+
+    fn judged(steps: &[Step]) -> Result<(), Broken> {
+        let timeout = Duration::from_millis(250)..Duration::from_millis(500);
+        let mut watcher = Campaigns::new(2, timeout, Duration::ZERO);
+        for (call, step) in (1..).zip(steps) {
+            let at = |millis, wire| Wire { at: Duration::from_millis(millis), call, ..wire };
+            let asks = |term, candidate| RequestVoteArgs { term, candidate, last: EntryId::default() };
+            match *step {
+                Starts(millis) => watcher.begin_life(Duration::from_millis(millis), ServerId(0)),
+                Leads => watcher.leads(ServerId(0)),
+                Stands(millis, term) => {
+                    let args = asks(term, ServerId(0));
+                    watcher.hear(&at(millis, wire(0, 1, true, Said::RequestVote(&args))))?;
+                }
+                Heard(millis, asked, answered) => {
+                    let args = raft::AppendEntriesArgs {
+                        term: asked,
+                        leader: ServerId(1),
+                        prev: EntryId::default(),
+                        entries: Vec::new(),
+                        leader_commit: 0,
+                    };
+                    let reply = AppendEntriesReply { term: answered, success: false, retry_at: 1 };
+                    watcher.hear(&at(millis, wire(1, 0, false, Said::AppendEntries(&args))))?;
+                    watcher.hear(&at(millis, wire(0, 1, true, Said::Appended(&reply))))?;
+                }
+                Asked(millis, term, granted) => {
+                    let (args, reply) = (asks(term, ServerId(1)), RequestVoteReply { term, granted });
+                    watcher.hear(&at(millis, wire(1, 0, false, Said::RequestVote(&args))))?;
+                    watcher.hear(&at(millis, wire(0, 1, true, Said::Vote(&reply))))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_waits_an_election_timeout_may_stand_2a() {
+        judged(&[Starts(0), Stands(250, 1), Stands(750, 2)]).unwrap();
+        judged(&[Starts(0), Heard(200, 1, 1), Stands(600, 2)]).unwrap();
+        judged(&[Starts(0), Asked(200, 1, true), Stands(600, 2)]).unwrap();
+        judged(&[Starts(0), Stands(300, 1), Stands(301, 1)]).unwrap(); // Another is asked.
+        judged(&[Starts(0), Stands(300, 1), Leads, Stands(900, 2)]).unwrap();
+        judged(&[Starts(0), Heard(298, 1, 1), Stands(300, 2)]).unwrap(); // It had decided.
+    }
+
+    #[test]
+    fn whoever_stands_too_early_or_too_late_is_named_with_the_reason_2a() {
+        let rows: [(&[Step], &str); 7] = [
+            (&[Starts(0), Stands(200, 1)], "too early: it started 200 ms before"),
+            (&[Starts(0), Stands(600, 1)], "too late: it started 600 ms before"),
+            (&[Starts(0), Stands(300, 1), Stands(400, 2)], "too early: it stood for election 105 ms before"),
+            // It was refused, and yet a leader was heard.
+            (&[Starts(0), Heard(200, 1, 1), Stands(300, 2)], "too early: it heard of its leader 100 ms before"),
+            (&[Starts(0), Asked(200, 1, true), Stands(300, 2)], "too early: it gave a vote 100 ms before"),
+            // A refusal is no reason to wait longer; nor is a leader of the past.
+            (&[Starts(0), Asked(400, 1, false), Stands(700, 2)], "too late: it started 700 ms before"),
+            (&[Starts(0), Heard(400, 1, 2), Stands(700, 3)], "too late: it started 700 ms before"),
+        ];
+        for (steps, why) in rows {
+            let broken = judged(steps).expect_err(why);
+            assert_eq!(broken.rule, Some("Followers.2"));
+            assert!(broken.message.contains(why), "{}", broken.message);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Terms never go back (§5.1): Monotone and AllServers.2, as far as messages show.
+//!
+//! A server that has spoken in a term, or was told of one, never speaks in a lower
+//! one again, restarts included. A message may have been made a little before it
+//! leaves, by a thread that waits for its turn meanwhile. So a moment is granted.
+//!
+//! Boundary: two tables of terms. Knows no roles.
+
+use std::time::Duration;
+
+use raft::{ServerId, Term};
+
+use super::at;
+use super::wire::Wire;
+use crate::check::{Broken, Kind};
+
+/// How long a message may wait in its sender's threads.
+const IN_THE_MAKING: Duration = Duration::from_millis(100);
+
+/// What each server has said, and was told.
+#[derive(Debug)]
+pub struct Terms {
+    servers: Vec<Known>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    spoken: Rising,
+    told: Rising,
+}
+
+/// The highest term of something, and since when; the one before that, too.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rising {
+    highest: (Term, Duration),
+    before: (Term, Duration),
+}
+
+impl Rising {
+    fn note(&mut self, term: Term, moment: Duration) {
+        if term > self.highest.0 {
+            // Several may rise within the moment that is granted.
+            if self.highest.1 + IN_THE_MAKING <= moment {
+                self.before = self.highest;
+            }
+            self.highest = (term, moment);
+        }
+    }
+
+    /// The highest term that was known for long enough before `moment`.
+    fn settled(&self, moment: Duration) -> (Term, Duration) {
+        if self.highest.1 + IN_THE_MAKING < moment { self.highest } else { self.before }
+    }
+}
+
+impl Terms {
+    /// For a cluster of so many servers.
+    pub fn new(servers: usize) -> Self {
+        Self { servers: vec![Known::default(); servers] }
+    }
+
+    /// A server starts. It is bound by what it has said, and not by what it was told
+    /// and may not have had the time to write down.
+    pub fn begin_life(&mut self, server: ServerId) {
+        self.servers[server.0 as usize].told = Rising::default();
+    }
+
+    /// Takes notice of a message.
+    ///
+    /// # Errors
+    ///
+    /// If its sender has spoken in a higher term before, or was told of one.
+    pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
+        let (term, moment) = (wire.term(), wire.at);
+        if !wire.leaves {
+            self.servers[wire.to.0 as usize].told.note(term, moment);
+            return Ok(());
+        }
+        let known = &mut self.servers[wire.from.0 as usize];
+        let (spoken, told) = (known.spoken.settled(moment), known.told.settled(moment));
+        known.spoken.note(term, moment);
+        if term < spoken.0 {
+            return Err(breach("Monotone", wire.from, term, moment, "spoke in", spoken));
+        }
+        if term < told.0 {
+            return Err(breach("AllServers.2", wire.from, term, moment, "was told of", told));
+        }
+        Ok(())
+    }
+}
+
+fn breach(
+    rule: &'static str,
+    server: ServerId,
+    term: Term,
+    moment: Duration,
+    did: &str,
+    (higher, since): (Term, Duration),
+) -> Broken {
+    let message = format!("{server} speaks in term {term} at {}, and {did} term {higher} at {}", at(moment), at(since));
+    Broken::new(Kind::Safety, rule, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::wire::{Said, wire};
+    use raft::AppendEntriesReply;
+
+    /// What S0 says and is told: milliseconds, term, and whether it says it. The
+    /// rule that the last of them breaks.
+    fn rule(steps: &[(u64, Term, bool)]) -> Option<&'static str> {
+        let mut watcher = Terms::new(2);
+        let (last, before) = steps.split_last().expect("there are steps");
+        let mut hear = |(millis, term, says): &(u64, Term, bool)| {
+            let reply = AppendEntriesReply { term: *term, success: true, retry_at: 0 };
+            let (from, to) = if *says { (0, 1) } else { (1, 0) };
+            let said = Wire { at: Duration::from_millis(*millis), ..wire(from, to, *says, Said::Appended(&reply)) };
+            watcher.hear(&said)
+        };
+        before.iter().for_each(|step| hear(step).unwrap());
+        hear(last).err().and_then(|broken| broken.rule)
+    }
+
+    #[test]
+    fn a_server_speaks_in_no_lower_term_again_2a() {
+        assert_eq!(rule(&[(0, 3, true), (500, 3, true), (501, 4, true)]), None);
+        assert_eq!(rule(&[(0, 3, true), (500, 4, true), (510, 3, true)]), None, "it was on its way out");
+        assert_eq!(rule(&[(0, 3, true), (500, 2, true)]), Some("Monotone"));
+        assert_eq!(rule(&[(0, 3, true), (500, 4, true), (501, 5, true), (502, 2, true)]), Some("Monotone"));
+    }
+
+    #[test]
+    fn a_server_that_is_told_of_a_term_follows_it_2a() {
+        assert_eq!(rule(&[(0, 3, false), (10, 2, true)]), None, "it was on its way out");
+        assert_eq!(rule(&[(0, 3, false), (500, 2, true)]), Some("AllServers.2"));
+        let mut watcher = Terms::new(2);
+        let reply = |term| AppendEntriesReply { term, success: true, retry_at: 0 };
+        watcher.hear(&wire(1, 0, false, Said::Appended(&reply(3)))).unwrap();
+        watcher.begin_life(ServerId(0));
+        let late = reply(2);
+        let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::Appended(&late)) };
+        watcher.hear(&late).unwrap(); // It crashed before it could write that down.
+    }
+}
