@@ -12,6 +12,7 @@
 //! | [`suites`] | the tests, and the registry that lists them |
 //! | [`run`] | a test under a seed, and many of them at once, in worker processes |
 //! | [`report`] | results as text and JSON |
+//! | [`bank`] | bugs that are put into a copy of the solution, and what finds them |
 //! | [`cli`] | the `lab` command |
 //!
 //! `cargo test 2a` and `cargo lab run 2a` run the same bodies from the same
@@ -21,6 +22,7 @@
 //! Boundary: sees of raft what its public face shows, and what it publishes.
 
 pub mod adversary;
+pub mod bank;
 pub mod check;
 pub mod cli;
 pub mod harness;

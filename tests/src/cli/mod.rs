@@ -1,15 +1,19 @@
-//! The `lab` command: `cargo lab list`, `cargo lab run`.
+//! The `lab` command: `cargo lab list`, `cargo lab run`, `cargo lab bugs`.
 //!
 //! Boundary: arguments in, lines and an exit code out.
 
+mod bugs;
 mod list;
 mod record;
 mod run;
 mod select;
 
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::run::{VERB, serve};
 use crate::suites::Registry;
@@ -29,6 +33,7 @@ struct Arguments {
 enum Verb {
     List(list::List),
     Run(run::Run),
+    Bugs(bugs::Bugs),
     /// Make runs for the process that started this one
     #[command(name = VERB, hide = true)]
     Worker,
@@ -55,10 +60,36 @@ pub fn main_with(registry: &Registry) -> ExitCode {
     let done = match arguments.verb {
         Verb::List(list) => list.execute(registry),
         Verb::Run(run) => run.execute(registry),
+        Verb::Bugs(bugs) => bugs.execute(registry),
         Verb::Worker => return serve(registry),
     };
     done.unwrap_or_else(|message| {
         eprintln!("error: {message}");
         ExitCode::from(USAGE)
     })
+}
+
+/// The workspace that the working folder is in.
+fn workspace() -> Result<PathBuf, String> {
+    let here = std::env::current_dir().map_err(|error| format!("the working folder cannot be read: {error}"))?;
+    let is_root =
+        |folder: &&Path| folder.join("raft/Cargo.toml").is_file() && folder.join("tests/Cargo.toml").is_file();
+    let root = here.ancestors().find(is_root).map(Path::to_owned);
+    root.ok_or_else(|| "this folder is not in a Raftlab workspace; change into it first".to_owned())
+}
+
+/// How many runs at a time this machine is good for.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A bar on standard error, if that is a terminal.
+fn progress_bar(count: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr_with_hz(10));
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta}  {msg}");
+    bar.set_style(style.expect("the template is right").progress_chars("=> "));
+    bar
 }

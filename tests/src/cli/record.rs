@@ -40,12 +40,7 @@ pub(super) struct Last {
 
 /// The file of the workspace that the working folder is in.
 pub(super) fn path() -> Result<PathBuf, String> {
-    let here = std::env::current_dir().map_err(|error| format!("the working folder cannot be read: {error}"))?;
-    let is_root =
-        |folder: &&Path| folder.join("raft/Cargo.toml").is_file() && folder.join("tests/Cargo.toml").is_file();
-    let root = here.ancestors().find(is_root);
-    let root = root.ok_or_else(|| "this folder is not in a Raftlab workspace; change into it first".to_owned())?;
-    Ok(root.join("target/lab/last.ndjson"))
+    Ok(super::workspace()?.join("target/lab/last.ndjson"))
 }
 
 /// Reads what the last `lab run` left.

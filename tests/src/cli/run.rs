@@ -3,17 +3,17 @@
 //! Boundary: what is run, what is shown, and the exit code. Running is in `run`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use parking_lot::Mutex;
 
 use super::record::{self, Asked, Record};
 use super::select::select;
+use super::{processors, progress_bar};
 use crate::check::Kind;
 use crate::report::{self, Card};
 use crate::run::{Job, Jobs, Limits, Mode, RunResult, SeedRange, Setting, again_alone, parse_seed, supervise, sweep};
@@ -89,7 +89,6 @@ impl Run {
         }
         // On OS threads two clusters at once would disturb each other's timers.
         let alone = plan.mode == Mode::Real;
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.jobs.map_or_else(|| if alone { 1 } else { processors() }, usize::from);
         Ok(self.carry_out(registry, &plan, workers))
     }
@@ -185,7 +184,7 @@ impl Run {
             Ok(())
         } else {
             let limits = self.limits();
-            let setting = Setting { workers, mode: plan.mode, limits, shows_output };
+            let setting = Setting { workers, mode: plan.mode, limits, shows_output, program: None };
             supervise(&plan.jobs, &setting, begins, each)
         };
         bar.finish_and_clear();
@@ -236,15 +235,4 @@ fn mode_name(mode: Mode) -> &'static str {
         Mode::Twice => "twice",
         Mode::Real => "real",
     }
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress_bar(runs: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(runs), ProgressDrawTarget::stderr_with_hz(10));
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta}  {msg}");
-    bar.set_style(style.expect("the template is right").progress_chars("=> "));
-    bar
 }

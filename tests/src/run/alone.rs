@@ -21,7 +21,7 @@ pub fn again_alone(result: RunResult, limits: Limits) -> RunResult {
         return result;
     }
     let job = Jobs::These(vec![Job { test: result.test, seed: result.seed }]);
-    let setting = Setting { workers: 1, mode: Mode::Simulated, limits, shows_output: false };
+    let setting = Setting { workers: 1, mode: Mode::Simulated, limits, shows_output: false, program: None };
     let mut again = None;
     let begins = |_, _| {};
     let each = |run| {

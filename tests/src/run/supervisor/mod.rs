@@ -25,6 +25,7 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ const WAITING_MAX: usize = 8;
 const FALSE_STARTS_MAX: u32 = 3;
 
 /// How a sweep is made in worker processes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setting {
     /// How many processes run at a time. Where each job is two runs, there are two
     /// at the least, and one that does not run waits for its turn.
@@ -68,6 +69,8 @@ pub struct Setting {
     pub limits: Limits,
     /// What runs print goes to standard error as it comes, and not into reports.
     pub shows_output: bool,
+    /// The program that makes them, if it is not this one: another build of it.
+    pub program: Option<PathBuf>,
 }
 
 /// Makes all runs in worker processes and gives `each` the results in the order
@@ -93,7 +96,7 @@ pub fn supervise(
     let job_count = usize::try_from(jobs.len()).unwrap_or(usize::MAX);
     let mut supervisor = Supervisor {
         jobs,
-        setting: *setting,
+        setting: setting.clone(),
         places: pairs::makers(setting.workers.max(1), is_twice, job_count).map(Place::of).collect(),
         process_count: 0,
         events_tx,
@@ -194,7 +197,8 @@ impl<B: FnMut(usize, Job), E: FnMut(RunResult) -> ControlFlow<()>> Supervisor<'_
         let reading = Reading { output_bytes_max, is_shown: self.shows_output(place) };
         while self.places[place].false_starts < FALSE_STARTS_MAX {
             self.process_count += 1;
-            match Process::start(self.process_count, self.events_tx.clone(), reading) {
+            let program = self.setting.program.as_deref();
+            match Process::start(program, self.process_count, self.events_tx.clone(), reading) {
                 Ok(process) => {
                     self.places[place].process = Some((self.process_count, process));
                     return;

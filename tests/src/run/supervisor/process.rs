@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{PipeReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -85,10 +86,17 @@ pub(super) struct Remains {
 }
 
 impl Process {
-    /// Starts this program again, as the worker with that number.
-    pub(super) fn start(number: u64, events: Sender<Event>, reading: Reading) -> std::io::Result<Self> {
+    /// Starts a program, this one again if none is given, as the worker with that
+    /// number.
+    pub(super) fn start(
+        program: Option<&Path>,
+        number: u64,
+        events: Sender<Event>,
+        reading: Reading,
+    ) -> std::io::Result<Self> {
         let (pipe, its_end) = std::io::pipe()?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let program = program.map_or_else(std::env::current_exe, |program| Ok(program.to_owned()))?;
+        let mut command = Command::new(program);
         command.arg(VERB).stdin(Stdio::piped()).stdout(its_end.try_clone()?).stderr(its_end);
         let mut child = command.spawn()?;
         drop(command); // And with it our copies of its end of the pipe.
