@@ -160,6 +160,22 @@ pub const PROMISES: [&str; 18] = [
     "Economy",
 ];
 
+/// What a run took of something that has a limit ([`PROMISES`]: `Economy`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Spent {
+    /// The most that it took.
+    pub most: u64,
+    /// The most that is allowed.
+    pub allowed: u64,
+}
+
+impl Spent {
+    /// Takes the greater of two runs.
+    pub fn merge(&mut self, other: Self) {
+        self.most = self.most.max(other.most);
+    }
+}
+
 /// A promise that was broken, by its id where it has one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {

@@ -18,6 +18,7 @@
 //!
 //! Boundary: knows raft's public face. Knows no particular test.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,7 +33,7 @@ use labsim::time::Duration;
 use parking_lot::Mutex;
 use raft::{ApplyMsg, Bytes, Index, Raft, ServerId, Settings, StartError, Term};
 
-use crate::check::{Broken, Kind};
+use crate::check::{Broken, Kind, Spent};
 use crate::watch::{self, Applies, Sight, Sights, Watchers};
 
 use self::onlooker::Onlooker;
@@ -102,6 +103,8 @@ pub struct Trail {
     pub warnings: Arc<Mutex<Vec<String>>>,
     /// What was done to its servers, a line each.
     pub faults: Arc<Mutex<Vec<String>>>,
+    /// What it took of things that have a limit, by their names.
+    pub spent: Arc<Mutex<BTreeMap<String, Spent>>>,
 }
 
 /// A cluster of Raft servers, each on a node of its own. Clones are the same
@@ -411,6 +414,17 @@ impl Lab {
     pub fn fail(&self, broken: Broken) -> ! {
         labsim::fail(broken.message.clone(), broken);
         unreachable!("the run is over")
+    }
+
+    /// Ends the run if it took more of something than is allowed; in the report
+    /// card is the most that any run took. `what` reads on after a number.
+    pub fn economy(&self, most: u64, allowed: u64, what: &str) {
+        let spent = Spent { most, allowed };
+        self.shared.trail.spent.lock().entry(what.to_owned()).or_insert(spent).merge(spent);
+        if most > allowed {
+            let message = format!("{most} {what}, where {allowed} are allowed");
+            self.fail(Broken::new(Kind::Liveness, "Economy", message));
+        }
     }
 
     /// Ends the run unless `holds`: `message` says what does not, and `rule` which

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::text::seconds;
-use crate::check::Kind;
+use crate::check::{Kind, Spent};
 use crate::run::RunResult;
 use crate::suites::{LabTest, Registry};
 use crate::watch::Sight;
@@ -24,6 +24,8 @@ pub struct Tally {
     pub failed: u64,
     /// Virtual time that passed in them.
     pub elapsed: Duration,
+    /// The machine's time that passed in them, one after the other.
+    pub wall: Duration,
     /// CPU time that they took.
     pub cpu: Duration,
     /// Calls that they made.
@@ -37,16 +39,35 @@ impl Tally {
         self.runs += 1;
         self.failed += u64::from(result.broken.is_some());
         self.elapsed += result.elapsed;
+        self.wall += result.wall;
         self.cpu += result.cpu;
         self.rpcs += result.rpcs;
         self.bytes += result.bytes;
     }
+
+    fn merge(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.failed += other.failed;
+        self.elapsed += other.elapsed;
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+        self.rpcs += other.rpcs;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The runs of one test.
+#[derive(Debug, Default)]
+struct Row {
+    tally: Tally,
+    sights: BTreeSet<Sight>,
+    spent: BTreeMap<String, Spent>,
 }
 
 /// A report card in the making.
 #[derive(Debug, Default)]
 pub struct Card {
-    rows: BTreeMap<&'static str, (Tally, BTreeSet<Sight>)>,
+    rows: BTreeMap<&'static str, Row>,
     total: Tally,
     worst: Option<Kind>,
 }
@@ -54,9 +75,12 @@ pub struct Card {
 impl Card {
     /// Takes a result in.
     pub fn add(&mut self, result: &RunResult) {
-        let (tally, sights) = self.rows.entry(result.test.name).or_default();
-        tally.add(result);
-        sights.extend(&result.sights);
+        let row = self.rows.entry(result.test.name).or_default();
+        row.tally.add(result);
+        row.sights.extend(&result.sights);
+        for (what, spent) in &result.spent {
+            row.spent.entry(what.clone()).or_insert(*spent).merge(*spent);
+        }
         self.total.add(result);
         let kind = result.broken.as_ref().map(|broken| broken.kind);
         self.worst = self.worst.into_iter().chain(kind).min();
@@ -74,51 +98,101 @@ impl Card {
 
     /// What a test must show, and no seed of it did.
     fn unseen(&self, test: &LabTest) -> Vec<&'static str> {
-        let Some((tally, sights)) = self.rows.get(test.name) else { return Vec::new() };
+        let Some(Row { tally, sights, .. }) = self.rows.get(test.name) else { return Vec::new() };
         if tally.failed > 0 {
             return Vec::new(); // A failed run ended before it could.
         }
         test.must_see.iter().filter(|sight| !sights.contains(sight)).map(|sight| sight.describe()).collect()
     }
 
-    /// The card as a table, a row a test of the registry. `wall` is the time it
-    /// all took.
+    /// What was spent most of what has a limit, test by test; of several tests with
+    /// one limit, by that which spent most.
+    fn spent(&self, registry: &Registry) -> Vec<(&'static str, &str, Spent)> {
+        let mut all: Vec<(&'static str, &str, Spent)> = Vec::new();
+        for test in registry.all() {
+            let Some(row) = self.rows.get(test.name) else { continue };
+            for (what, spent) in &row.spent {
+                match all.iter_mut().find(|(_, known, _)| known == what) {
+                    Some(known) if known.2.most >= spent.most => {}
+                    Some(known) => *known = (test.name, what, *spent),
+                    None => all.push((test.name, what, *spent)),
+                }
+            }
+        }
+        all
+    }
+
+    /// The card as a table, a row a test of the registry, and one for each part of
+    /// which there are several. `wall` is the time it all took.
     pub fn render(&self, registry: &Registry, wall: Duration) -> String {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "{:<26} {:>9} {:>13} {:>11} {:>9} {:>10} {:>12}",
-            "test", "points", "seeds", "virtual", "CPU", "RPCs", "bytes"
+            "{:<31} {:>10} {:>13} {:>11} {:>9} {:>10} {:>12}",
+            "test", "points", "seeds", "virtual", "wall", "RPCs", "bytes"
         );
-        let mut earned_tenths_sum = 0;
-        let mut points_sum = 0;
-        for test in registry.all() {
-            let Some((tally, _)) = self.rows.get(test.name) else { continue };
-            let passed = tally.runs - tally.failed;
-            let earned_tenths = u64::from(test.points) * 10 * passed / tally.runs;
-            earned_tenths_sum += earned_tenths;
-            points_sum += u64::from(test.points);
-            row(&mut text, test.name, earned_tenths, u64::from(test.points), tally);
+        let mut total = Points::default();
+        for part in registry.parts {
+            let rows: Vec<_> = registry
+                .all()
+                .filter(|test| test.part == *part)
+                .filter_map(|test| Some((test, &self.rows.get(test.name)?.tally)))
+                .collect();
+            let (mut points, mut all) = (Points::default(), Tally::default());
+            for (test, tally) in &rows {
+                let earned = Points::earned(test, tally);
+                line(&mut text, test.name, earned, tally);
+                points.add(earned);
+                all.merge(tally);
+            }
+            if rows.len() > 1 {
+                line(&mut text, &format!("part {}: {}", part.name, part.title), points, &all);
+            }
+            total.add(points);
         }
-        row(&mut text, "total", earned_tenths_sum, points_sum, &self.total);
+        line(&mut text, "total", total, &self.total);
+        for (name, what, Spent { most, allowed }) in self.spent(registry) {
+            let _ = writeln!(text, "{name}: at most {most} {what}; {allowed} are allowed");
+        }
         for test in registry.all() {
             for what in self.unseen(test) {
                 let _ = writeln!(text, "note: no seed of {} has shown {what}; try more seeds", test.name);
             }
         }
-        let _ = writeln!(text, "{} runs in {} of wall time", self.total.runs, seconds(wall));
+        let (runs, cpu) = (self.total.runs, seconds(self.total.cpu));
+        let _ = writeln!(text, "{runs} runs in {} of wall time, {cpu} of CPU time", seconds(wall));
         text
     }
 }
 
-fn row(text: &mut String, name: &str, earned_tenths: u64, points: u64, tally: &Tally) {
+/// Points that can be earned, and tenths of those that were.
+#[derive(Clone, Copy, Debug, Default)]
+struct Points {
+    tenths: u64,
+    of: u64,
+}
+
+impl Points {
+    fn earned(test: &LabTest, tally: &Tally) -> Self {
+        let of = u64::from(test.points);
+        Self { tenths: of * 10 * (tally.runs - tally.failed) / tally.runs, of }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.tenths += other.tenths;
+        self.of += other.of;
+    }
+}
+
+fn line(text: &mut String, name: &str, points: Points, tally: &Tally) {
+    let Points { tenths, of } = points;
     let _ = writeln!(
         text,
-        "{name:<26} {:>9} {:>13} {:>11} {:>9} {:>10} {:>12}",
-        format!("{}.{}/{points}", earned_tenths / 10, earned_tenths % 10),
+        "{name:<31} {:>10} {:>13} {:>11} {:>9} {:>10} {:>12}",
+        format!("{}.{}/{of}", tenths / 10, tenths % 10),
         format!("{}/{}", tally.runs - tally.failed, tally.runs),
         seconds(tally.elapsed),
-        seconds(tally.cpu),
+        seconds(tally.wall),
         tally.rpcs,
         tally.bytes
     );

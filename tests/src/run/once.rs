@@ -2,7 +2,7 @@
 //!
 //! Boundary: sets a lab up in a world, runs a body, and collects what is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::output::Output;
 use super::sweep::Job;
 use super::twice;
-use crate::check::{Broken, Kind};
+use crate::check::{Broken, Kind, Spent};
 use crate::harness::{Lab, Trail};
 use crate::suites::LabTest;
 use crate::watch::Sight;
@@ -78,6 +78,8 @@ pub struct RunResult {
     pub faults: Vec<String>,
     /// What it has shown.
     pub sights: BTreeSet<Sight>,
+    /// What it took of things that have a limit, by their names.
+    pub spent: BTreeMap<String, Spent>,
     /// Virtual time that passed; on OS threads, real time.
     pub elapsed: Duration,
     /// The machine's time that passed.
@@ -114,6 +116,7 @@ impl RunResult {
             warnings: Vec::new(),
             faults: Vec::new(),
             sights: BTreeSet::new(),
+            spent: BTreeMap::new(),
             elapsed: Duration::ZERO,
             wall: Duration::ZERO,
             cpu: Duration::ZERO,
@@ -186,6 +189,7 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunRe
         warnings: std::mem::take(&mut trail.warnings.lock()),
         faults: std::mem::take(&mut trail.faults.lock()),
         sights: trail.sights.lock().seen().clone(),
+        spent: std::mem::take(&mut trail.spent.lock()),
         wall,
         rpcs: traffic.calls(),
         bytes: traffic.bytes(),

@@ -12,7 +12,7 @@
 //! Boundary: the form of messages. Who sends what, and when, is in `worker.rs`
 //! and `supervisor`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::once::{CausedBy, Mode, RunResult};
 use super::output::Output;
 use super::sweep::Job;
-use crate::check::{Broken, Kind};
+use crate::check::{Broken, Kind, Spent};
 use crate::watch::Sight;
 
 /// What POSIX lets any pipe take in one piece.
@@ -97,6 +97,7 @@ pub(super) struct Carried {
     warnings: Vec<String>,
     faults: Vec<String>,
     sights: BTreeSet<Sight>,
+    spent: BTreeMap<String, Spent>,
     elapsed: Duration,
     wall: Duration,
     cpu: Duration,
@@ -142,6 +143,7 @@ impl Carried {
             warnings,
             faults,
             sights,
+            spent,
             elapsed,
             wall,
             cpu,
@@ -166,6 +168,7 @@ impl Carried {
             warnings,
             faults,
             sights,
+            spent,
             elapsed,
             wall,
             cpu,
@@ -205,6 +208,7 @@ impl Carried {
             warnings: self.warnings,
             faults: self.faults,
             sights: self.sights,
+            spent: self.spent,
             elapsed: self.elapsed,
             wall: self.wall,
             cpu: self.cpu,
@@ -349,6 +353,7 @@ mod tests {
             warnings: vec!["careful".to_owned()],
             faults: vec!["a cut".to_owned()],
             sights: [Sight::Election, Sight::SplitVote].into(),
+            spent: [("calls".to_owned(), Spent { most: 7, allowed: 8 })].into(),
             elapsed: Duration::from_nanos(1),
             wall: Duration::from_nanos(2),
             cpu: Duration::from_nanos(3),

@@ -4,5 +4,6 @@
 //! Boundary: the project from outside; each crate tests its own inside.
 
 mod arrows;
+mod bank;
 mod citations;
 mod command;
