@@ -11,6 +11,7 @@
 //! | `leaders.rs` | who leads |
 //! | `agreement.rs` | commands, and whether they are committed |
 //! | `ways.rs` | single links, and what else is slow or lossy |
+//! | `memory.rs` | commands that are still held |
 //! | `onlooker.rs` | what can be seen from outside, as it happens |
 //!
 //! Its own chances come from a stream of the seed, by name, so that a server
@@ -36,10 +37,12 @@ use raft::{ApplyMsg, Bytes, Index, Raft, ServerId, Settings, StartError, Term};
 use crate::check::{Broken, Kind, Spent};
 use crate::watch::{self, Applies, Sight, Sights, Watchers};
 
+use self::memory::Memory;
 use self::onlooker::Onlooker;
 
 mod agreement;
 mod leaders;
+mod memory;
 mod onlooker;
 mod ways;
 
@@ -125,6 +128,7 @@ struct Shared {
     applies: Mutex<Applies>,
     onlooker: Arc<Onlooker>,
     draws: Mutex<Stream>,
+    memory: Memory,
     /// Streams that were handed out.
     streams: AtomicU64,
     trail: Trail,
@@ -172,6 +176,7 @@ impl Lab {
                 settings: Settings { batch_entries },
                 snapshot_every: setup.snapshot_every,
                 draws: Mutex::new(Stream::new(seed, "harness", 0, 0)),
+                memory: Memory::default(),
                 streams: AtomicU64::new(0),
                 trail,
             }),
@@ -207,7 +212,8 @@ impl Lab {
 
     /// A command drawn by chance: another one each time, for all that matters.
     pub fn any_command(&self) -> Bytes {
-        command(self.shared.draws.lock().next_u64())
+        let number = self.shared.draws.lock().next_u64();
+        self.shared.memory.command(decimal(number))
     }
 
     /// A stream of chances for one thread of a test: were several to share one,
@@ -295,7 +301,8 @@ impl Lab {
         let settings = self.shared.settings;
         self.shared.applies.lock().begin_life(me);
         self.shared.watchers.lock().begin_life(labsim::elapsed(), me);
-        let (apply_tx, apply_rx) = channel::unbounded();
+        // Without room, as in the course: who tells the service waits for it.
+        let (apply_tx, apply_rx) = channel::bounded(0);
         let life = node.life();
         let started = node.spawn("start", move || Raft::new(ends, me, disk, apply_tx, settings)).join();
         if !node.is_in_life(life) {
@@ -438,5 +445,9 @@ impl Lab {
 
 /// A number as a command: its decimal digits, so that a report can show it.
 pub fn command(number: u64) -> Bytes {
-    number.to_string().into_bytes().into()
+    decimal(number).into()
+}
+
+fn decimal(number: u64) -> Vec<u8> {
+    number.to_string().into_bytes()
 }

@@ -13,6 +13,10 @@ const SNAPSHOT_EVERY: u64 = 10;
 /// snapshot, the term and the vote.
 const STATE_BYTES_MAX: u64 = 1999;
 
+/// The most commands that may be held in memory where all servers are well: those
+/// since the last snapshot, and as many that are being forgotten.
+const HELD_MAX: u64 = 2 * SNAPSHOT_EVERY;
+
 const SNAPSHOTS: Setup = Setup { snapshot_every: Some(SNAPSHOT_EVERY), ..Setup::reliable(3) };
 const UNRELIABLE: Setup = Setup { snapshot_every: Some(SNAPSHOT_EVERY), ..Setup::unreliable(3) };
 
@@ -120,6 +124,9 @@ fn snapshots(lab: &Lab, fault: Fault) {
         let up = if fault == Fault::None { lab.count() } else { lab.count() - 1 };
         lab.one(lab.any_command(), up, Retry::Yes);
         check_state_bytes(lab);
+        if fault == Fault::None {
+            lab.economy(lab.commands_held(), HELD_MAX, "commands held in memory");
+        }
         match fault {
             Fault::None => continue,
             Fault::Cut => lab.connect(victim),

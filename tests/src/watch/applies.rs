@@ -54,7 +54,8 @@ impl Applies {
         let slot = usize::try_from(index - 1).expect("a log fits in memory");
         let Some((first, by, since)) = self.agreed.get(slot) else {
             // In order, so the next free one.
-            self.agreed.push((command.clone(), server, moment));
+            // A copy: whoever started it sees by the original who still has it.
+            self.agreed.push((Bytes::copy_from_slice(command), server, moment));
             return Ok(());
         };
         if first == command {

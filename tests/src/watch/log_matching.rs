@@ -46,7 +46,12 @@ impl LogMatching {
         let mut before = args.prev;
         for entry in &args.entries {
             let id = EntryId { term: entry.term, index: before.index + 1 };
-            let new = || Sent { command: entry.command.clone(), term_before: before.term, by: wire.from, at: wire.at };
+            let new = || Sent {
+                command: Bytes::copy_from_slice(&entry.command),
+                term_before: before.term,
+                by: wire.from,
+                at: wire.at,
+            };
             let first = self.sent.entry(id).or_insert_with(new);
             if first.command != entry.command || first.term_before != before.term {
                 return Err(breach(id, first, &new()));
