@@ -435,10 +435,13 @@ impl Lab {
     }
 
     /// Ends the run unless `holds`: `message` says what does not, and `rule` which
-    /// promise it was.
+    /// promise it was. Who is not elected, and what is not committed, may be late;
+    /// all else is wrong.
     pub fn expect(&self, holds: bool, rule: &'static str, message: impl FnOnce() -> String) {
         if !holds {
-            self.fail(Broken::new(Kind::Liveness, rule, message()));
+            let may_be_late = ["NoLeader", "NoProgress"].contains(&rule);
+            let kind = if may_be_late { Kind::Liveness } else { Kind::Safety };
+            self.fail(Broken::new(kind, rule, message()));
         }
     }
 }

@@ -8,23 +8,27 @@
 //!
 //! Boundary: one table of what was sent.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use raft::{Bytes, EntryId, ServerId, Term};
+use raft::{Bytes, EntryId, Index, ServerId, Term};
 
 use super::wire::{Said, Wire};
 use super::{at, show};
 use crate::check::{Broken, Kind};
 
+/// No log of a run is that long: a number that is greater went wrong.
+const INDEX_MAX: Index = 10_000_000;
+
 /// What was sent for each index and term.
 #[derive(Debug, Default)]
 pub struct LogMatching {
-    sent: HashMap<EntryId, Sent>,
+    /// By index, from 1 on: the few terms that were sent for it.
+    sent: Vec<Vec<Sent>>,
 }
 
 #[derive(Debug)]
 struct Sent {
+    term: Term,
     command: Bytes,
     /// The term of the entry before.
     term_before: Term,
@@ -44,17 +48,31 @@ impl LogMatching {
             return Ok(());
         }
         let mut before = args.prev;
+        if before.index > INDEX_MAX {
+            let message =
+                format!("{} sends entries after index {}, which no log of a run reaches", wire.from, before.index);
+            return Err(Broken { kind: Kind::Limit, rule: None, message });
+        }
         for entry in &args.entries {
             let id = EntryId { term: entry.term, index: before.index + 1 };
             let new = || Sent {
+                term: id.term,
+                // A copy: whoever started it sees by the original who still has it.
                 command: Bytes::copy_from_slice(&entry.command),
                 term_before: before.term,
                 by: wire.from,
                 at: wire.at,
             };
-            let first = self.sent.entry(id).or_insert_with(new);
-            if first.command != entry.command || first.term_before != before.term {
-                return Err(breach(id, first, &new()));
+            let slot = usize::try_from(before.index).expect("a log fits in memory");
+            if slot >= self.sent.len() {
+                self.sent.resize_with(slot + 1, Vec::new);
+            }
+            match self.sent[slot].iter().find(|sent| sent.term == id.term) {
+                None => self.sent[slot].push(new()),
+                Some(first) if first.command != entry.command || first.term_before != before.term => {
+                    return Err(breach(id, first, &new()));
+                }
+                Some(_) => {}
             }
             before = id;
         }
@@ -65,7 +83,7 @@ impl LogMatching {
 fn breach(id: EntryId, first: &Sent, second: &Sent) -> Broken {
     let (index, term) = (id.index, id.term);
     let describe = |sent: &Sent| {
-        let Sent { command, term_before, by, at: when } = sent;
+        let Sent { command, term_before, by, at: when, .. } = sent;
         format!("{by} sent {} after an entry of term {term_before}, at {}", show(command), at(*when))
     };
     let message = format!("two entries of term {term} at index {index}: {}; {}", describe(first), describe(second));
@@ -108,5 +126,12 @@ mod tests {
                         S2 sent `w` after an entry of term 1, at 0.000s";
         assert_eq!(then(&sends((1, 1), &[(1, "w")])), Some(expected.to_owned()));
         assert!(then(&sends((0, 1), &[(1, "y")])).is_some(), "another entry is before it");
+    }
+
+    #[test]
+    fn an_index_that_went_wrong_costs_no_memory_2b() {
+        let args = sends((1, u64::MAX), &[(1, "y")]);
+        let broken = LogMatching::default().hear(&wire(0, 1, true, Said::AppendEntries(&args))).unwrap_err();
+        assert_eq!(broken.kind, Kind::Limit);
     }
 }
