@@ -2,13 +2,14 @@
 
 PARTS := 2a 2b 2c 2d
 
-.PHONY: help lab test check bench real $(PARTS)
+.PHONY: help lab test check bench real bugs $(PARTS)
 
 help:
 	@echo "make 2a     the tests of a part, as cargo runs them: $(PARTS)"
 	@echo "make lab    all graded parts, many seeds, a report card"
 	@echo "make test   everything that has a test"
 	@echo "make check  format, lints and docs"
+	@echo "make bugs   known bugs in a copy of the solution, and what finds them"
 	@echo "make real   part 2A on OS threads, in real time"
 	@echo "make bench  what the simulator costs"
 
@@ -28,6 +29,9 @@ check:
 
 real:
 	cargo lab run 2a --real
+
+bugs:
+	cargo lab bugs
 
 bench:
 	cargo bench -p labsim

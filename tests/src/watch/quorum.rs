@@ -44,7 +44,10 @@ impl Quorum {
             return Ok(());
         }
         let (term, leader) = (wire.term(), wire.from);
-        let votes = self.votes.get(&(term, leader)).map_or(0, BTreeSet::len);
+        // Its own it may have given and told nobody of yet.
+        let others =
+            self.votes.get(&(term, leader)).map_or(0, |votes| votes.iter().filter(|by| **by != leader).count());
+        let votes = others + 1;
         if votes > self.servers / 2 {
             return Ok(());
         }
