@@ -87,6 +87,7 @@ pub const RECIPE_2C: Recipe = Recipe {
         (Kind::Churn, 1),
         (Kind::Lag, 1),
         (Kind::LateRequest, 1),
+        (Kind::LostAck, 2),
     ],
 };
 
@@ -172,7 +173,8 @@ impl Episode {
         let is_delicate = kind.is_delicate();
         let is_clean = dice.chance(if is_delicate { 0.8 } else { 0.4 });
         let mut network = if is_clean { Weather::clean(dice, is_delicate) } else { Weather::rough(dice, servers) };
-        if kind == Kind::Bump {
+        // Threads that are late are late with a disk, too.
+        if matches!(kind, Kind::Bump | Kind::LostAck) {
             network.start_us_max = network.start_us_max.max(30_000);
         }
         if !is_clean && dice.chance(0.6) {
@@ -212,6 +214,7 @@ impl fmt::Display for Episode {
             Kind::LateRequest => "late request",
             Kind::LateVote => "late vote",
             Kind::Bump => "bump",
+            Kind::LostAck => "lost acknowledgement",
             Kind::AllCrash => "all crash",
             Kind::Flap => "flap",
             Kind::Lag => "lag",

@@ -72,6 +72,9 @@ fn play_episode(director: &mut Director<'_>, episode: &Episode, seed: u64) -> Op
         }
         Shape::LateVote { apart } => late_vote(director, l1, *apart),
         Shape::Bump { who, held, rest } => bump(director, l1, episode, *who, *held, *rest),
+        Shape::LostAck { commands, after, next, next_after, rest } => {
+            lost_ack(director, l1, [*commands, *next], [*after, *next_after, *rest])
+        }
         Shape::AllCrash { rounds } => rounds.iter().try_for_each(|round| all_crash(director, *round)),
         Shape::Flap { rounds } => flap(director, rounds),
         Shape::Lag { who, bursts, down, rest } => lag(director, l1, *who, bursts, *down, *rest),
@@ -316,6 +319,29 @@ fn bump(director: &mut Director<'_>, l1: Leader, episode: &Episode, who: usize, 
     for peer in (0..lab.count()).filter(|peer| *peer != leader && *peer != climber) {
         lab.join(leader, peer, false);
     }
+    director.pass(rest);
+    Some(())
+}
+
+/// Entries are committed by a bare majority, of which some crash as they have
+/// acknowledged them. If they come back without, the others are a majority that
+/// knows nothing of what was committed (Persistent).
+fn lost_ack(
+    director: &mut Director<'_>,
+    l1: Leader,
+    [commands, next]: [usize; 2],
+    [after, next_after, rest]: [u64; 3],
+) -> Option<()> {
+    director.keep(l1.server, director.lab.count() / 2);
+    director.give(l1.server, commands);
+    director.pass(after);
+    director.isolate(l1.server);
+    // The triggers have struck: what follows is to be undisturbed.
+    director.arm(&[], 0);
+    let l2 = director.leader_after(l1.term, NEXT_LIMIT_MS)?;
+    director.give(l2.server, next);
+    director.pass(next_after);
+    director.bring_back(l1.server);
     director.pass(rest);
     Some(())
 }

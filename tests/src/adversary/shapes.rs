@@ -1,4 +1,4 @@
-//! The shapes of trouble, as numbers: one variant for each row of the table.
+//! The shapes of trouble, as numbers: one variant for each.
 //!
 //! A shape is a short story that one family of bugs cannot survive: a leader that
 //! replicates an old entry in silence, an answer that comes two terms late. What
@@ -34,6 +34,8 @@ pub enum Kind {
     LateVote,
     /// A high term comes to a candidate as it asks.
     Bump,
+    /// Servers crash as they have acknowledged entries.
+    LostAck,
     /// Nobody is left, and then all come back, or all but one.
     AllCrash,
     /// Three leaders in a row are lost.
@@ -52,7 +54,7 @@ impl Kind {
     /// True if noise would spoil it.
     pub fn is_delicate(self) -> bool {
         use Kind as K;
-        matches!(self, K::Figure8 | K::StaleReply | K::LateRequest | K::LateVote | K::Bump | K::DoubleVote)
+        matches!(self, K::Figure8 | K::StaleReply | K::LateRequest | K::LateVote | K::Bump | K::DoubleVote | K::LostAck)
     }
 }
 
@@ -137,7 +139,7 @@ pub enum What {
 
 /// A story with its numbers.
 #[derive(Clone, PartialEq, Debug)]
-#[expect(missing_docs, reason = "the table of the chapter says what each number is")]
+#[expect(missing_docs, reason = "[`Kind`] has the stories, and `play.rs` shows what each number is for")]
 pub enum Shape {
     Figure8 {
         peers: usize,
@@ -192,6 +194,13 @@ pub enum Shape {
     Bump {
         who: usize,
         held: u64,
+        rest: u64,
+    },
+    LostAck {
+        commands: usize,
+        after: u64,
+        next: usize,
+        next_after: u64,
         rest: u64,
     },
     AllCrash {
@@ -334,6 +343,17 @@ impl Shape {
                 let shape = Self::Bump { who: d.count(0, servers), held: d.from(600, 1400), rest: d.from(350, 700) };
                 let asker = Trigger { at: Moment::AsksForVotes, deed: Deed::ReleaseAll, p: 0.6, times: 6 };
                 (shape, vec![asker])
+            }
+            Kind::LostAck => {
+                let shape = Self::LostAck {
+                    commands: few(d, 1, 3),
+                    after: d.from(5, 40),
+                    next: few(d, 1, 3),
+                    next_after: d.from(30, 150),
+                    rest: d.from(50, 300),
+                };
+                let acked = Trigger { at: Moment::AckLeft, deed: Deed::Crash(d.from(1, 40)), p: 0.7, times: 4 };
+                (shape, vec![acked])
             }
             Kind::AllCrash => {
                 let round = |d: &mut Dice| Crashes {
@@ -482,6 +502,13 @@ impl fmt::Display for Shape {
             Self::LateVote { apart } => write!(f, "L1 isolated {apart} ms"),
             Self::Bump { held, rest, .. } => {
                 write!(f, "one is deaf and held {held} ms, L1 left with it, {rest} ms")
+            }
+            Self::LostAck { commands, after, next, next_after, rest } => {
+                write!(
+                    f,
+                    "L1 keeps a bare majority, takes {commands}, after {after} ms isolated; L2 takes {next}, {next_after} \
+                     ms; L1 back, {rest} ms"
+                )
             }
             Self::AllCrash { rounds } => {
                 for (at, Crashes { commands, after, down, but, next, rest }) in rounds.iter().enumerate() {
