@@ -66,14 +66,19 @@ impl Raft {
     /// server was killed.
     fn next_to_apply(&self) -> Option<Vec<ApplyMsg>> {
         let mut state = self.lock();
+        // AllServers.1.
         self.commit_advanced.wait_while(&mut state, |state| !state.killed && state.last_applied == state.commit_index);
-        (!state.killed).then(|| state.take_unapplied())
+        if state.killed {
+            return None;
+        }
+        let messages = state.take_unapplied();
+        state.check_invariants();
+        Some(messages)
     }
 }
 
 impl State {
-    /// AllServers.1: what is committed and was not applied yet, which from now on
-    /// it is.
+    /// What is committed and was not applied yet, which from now on it is.
     pub(crate) fn take_unapplied(&mut self) -> Vec<ApplyMsg> {
         let base = self.log.base();
         let mut messages = Vec::new();

@@ -42,8 +42,9 @@ impl Raft {
                 // A leader waits for nobody, until it is deposed.
                 None => self.role_changed.wait(&mut state),
                 Some(deadline) if Instant::now() >= deadline => return true,
-                // The deadline may move while we wait, but only to a later
-                // moment: then this wakes too early, and looks again.
+                // The deadline may move while we wait. If it is later now, this
+                // wakes too early, and looks again. If it is earlier, for it is
+                // drawn anew, we stand late, and within the longest timeout.
                 Some(deadline) => {
                     self.role_changed.wait_until(&mut state, deadline);
                 }
@@ -70,9 +71,9 @@ impl Raft {
         // Candidates.1, its last part: requests to all other servers.
         for peer in peers {
             let (raft, args) = (Arc::clone(self), args.clone());
-            thread::spawn("ask for a vote", move || {
+            thread::spawn(format!("ask {peer} for a vote"), move || {
                 // A lost vote is not asked for again: the next election will.
-                if let Ok(reply) = raft.end(peer).call("RequestVote", &args) {
+                if let Ok(reply) = raft.link(peer).end.call("RequestVote", &args) {
                     raft.with_state(|state| state.handle_vote_reply(peer, &args, &reply));
                 }
             });
@@ -86,16 +87,18 @@ impl Raft {
 }
 
 impl State {
-    /// Followers.2, Candidates.4: neither a leader nor a candidate that got our
-    /// vote was heard for an election timeout, or the election came to nothing.
+    /// Neither a leader nor a candidate that got our vote was heard for an election
+    /// timeout, or the election came to nothing.
     pub(crate) fn is_election_due(&self) -> bool {
+        // Followers.2, Candidates.4.
         !self.killed && self.election_deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Begins an election with this server as its candidate.
     pub(crate) fn begin_election(&mut self) {
         assert!(!self.is_leader(), "{} leads term {} and stands for another", self.me, self.current_term);
-        // Candidates.1: a new term, a vote for itself, a new timeout.
+        // Candidates.1: a new term, a vote for itself, a new timeout (after which
+        // it stands again: Candidates.4).
         self.current_term += 1;
         self.voted_for = Some(self.me);
         self.unsaved.promises = true;
@@ -103,7 +106,7 @@ impl State {
         self.reset_election_deadline();
         note!("election", "{} stands in term {}", self.me, self.current_term);
         if self.quorum() == 1 {
-            self.become_leader(); // Alone, it is a majority by itself.
+            self.become_leader(); // Candidates.2: alone, it is a majority.
         }
     }
 
@@ -113,7 +116,7 @@ impl State {
 
     /// RequestVote RPC, receiver implementation (Figure 2).
     pub(crate) fn handle_request_vote(&mut self, args: &RequestVoteArgs) -> RequestVoteReply {
-        self.observe_term(args.term);
+        self.observe_term(args.term); // AllServers.2
 
         // RequestVote.1: a candidate of a term that is over learns so.
         let is_current = args.term == self.current_term;
@@ -124,8 +127,7 @@ impl State {
 
         let granted = is_current && is_free && is_up_to_date;
         if granted {
-            // A candidate or leader has voted for itself, so a vote that is
-            // free to give, or given to somebody else before, is a follower's.
+            // Candidates and leaders have voted for themselves: a follower is here.
             self.unsaved.promises |= self.voted_for.is_none();
             note!("election", "{} votes for {} in term {}", self.me, args.candidate, self.current_term);
             self.voted_for = Some(args.candidate);
@@ -140,7 +142,7 @@ impl State {
     /// this server is still a candidate in the very term that it asked in
     /// (StaleReply).
     pub(crate) fn handle_vote_reply(&mut self, from: ServerId, asked: &RequestVoteArgs, reply: &RequestVoteReply) {
-        self.observe_term(reply.term);
+        self.observe_term(reply.term); // AllServers.2
         if asked.term != self.current_term || !reply.granted {
             return; // Of an election that is over, or a refusal.
         }
@@ -166,8 +168,11 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::entries_of;
+    use labsim::time::Duration;
+
     use crate::message::{EntryId, Term};
+    use crate::peer::ELECTION_TIMEOUT;
+    use crate::testing::entries_of;
     use crate::testing::{A, B, ME, server, server_of};
 
     fn ask(term: Term, candidate: ServerId) -> RequestVoteArgs {
@@ -265,6 +270,32 @@ mod tests {
         assert!(!state.is_leader());
     }
 
+    #[test]
+    fn a_refusal_is_no_vote_2a() {
+        let mut state = server_of(3);
+        state.begin_election();
+        let asked = state.request_vote_args();
+        for refuses in [A, B] {
+            state.handle_vote_reply(refuses, &asked, &RequestVoteReply { term: 1, granted: false });
+        }
+        assert!(!state.is_leader());
+    }
+
+    /// §5.2: timeouts are drawn from a range, so that not all stand at once.
+    #[test]
+    fn timeouts_are_in_their_range_and_differ_2a() {
+        let mut state = server_of(3);
+        let mut drawn = BTreeSet::new();
+        for _ in 0..100 {
+            let before = Instant::now();
+            state.reset_election_deadline();
+            let timeout = state.election_deadline.expect("it waits") - before;
+            assert!(timeout >= ELECTION_TIMEOUT.start && timeout < ELECTION_TIMEOUT.end + Duration::from_millis(100));
+            drawn.insert(timeout.as_millis());
+        }
+        assert!(drawn.len() > 10, "{drawn:?}");
+    }
+
     /// StaleReply: a vote counts in the election it was given in.
     #[test]
     fn a_vote_of_an_earlier_election_is_no_vote_2a() {
@@ -289,6 +320,7 @@ mod tests {
         state.handle_vote_reply(A, &asked, &grant(1));
         assert!(state.is_leader());
 
+        state.unsaved.promises = false;
         state.handle_vote_reply(B, &asked, &RequestVoteReply { term: 9, granted: false });
         assert!(matches!(state.role, Role::Follower));
         assert_eq!((state.current_term, state.voted_for), (9, None));

@@ -2,15 +2,22 @@
 //!
 //! "In Search of an Understandable Consensus Algorithm (Extended Version)" by
 //! Ongaro and Ousterhout fits on eighteen pages, and its Figure 2 on one. This
-//! crate follows that page: the names are the figure's, and a comment such as
-//! `// RequestVote.2` stands at the line that obeys that rule. Sections of the
-//! paper are cited as `§5.2`.
+//! crate follows that page: names are the figure's, or say which of its names they
+//! stand for, and a comment such as `// RequestVote.2` stands at the line that obeys
+//! that rule. Sections of the paper are cited as `§5.2`.
+//!
+//! The figure numbers only the receivers' rules, and so does Figure 13. Its bullets
+//! for servers are counted here from the top: `AllServers.1` and `.2`, `Followers.1`
+//! and `.2`, `Candidates.1` to `.4`, `Leaders.1` to `.4`. `Persistent` is its first
+//! box: what others may rely on is on disk. `StaleReply` is what it takes for granted:
+//! an answer counts only in the term, role and question that it was asked in.
 //!
 //! A [`Raft`] is one server of a cluster. Give it a way to each of the others, a
 //! disk, and a channel; offer its [`service`](Raft::service) to them. Then
-//! [`start`](Raft::start) a command on whichever server leads, and every
-//! server's channel has it in the same place, as an [`ApplyMsg`], however many
-//! of them crash and whatever the network loses, as long as a majority goes on.
+//! [`start`](Raft::start) a command on whichever server leads. If it is committed,
+//! every server's channel has it in the same place, by itself or in a snapshot, as an
+//! [`ApplyMsg`]: whoever crashes, and whatever the network loses. It may also be
+//! lost, if its leader is deposed before.
 //!
 //! # How a peer is built
 //!
@@ -24,14 +31,14 @@
 //!
 //! All changes that messages and timers bring go through one door, `with_state`,
 //! which checks the state's invariants before it closes, and wakes whoever has
-//! something to do now. And the lock is an observed one: whenever it opens it
+//! something to do now. (A replicator and the applier wait with the lock in hand. They
+//! mark what they take, and check the same invariants.) And the lock is an observed one: whenever it opens it
 //! publishes a [`View`] of what it guards, for whoever watches the run.
 //!
 //! # When it is on disk
 //!
 //! Figure 2 wants term, vote and log "updated on stable storage before responding
-//! to RPCs". Taken literally that is a write for each change. What matters is
-//! that nobody relies on what a crash could take back, so there are four moments
+//! to RPCs". What matters is that nobody relies on what a crash could take back, so there are four moments
 //! at which all that is unsaved is saved: before a reply leaves, before a
 //! candidacy is announced, before a leader counts itself among those who have
 //! an entry, and when the service has made a snapshot. A command that was just
@@ -50,10 +57,11 @@
 //! # One command's way
 //!
 //! The leader appends it to its log and wakes its replicators (`start`). Each
-//! sends what its peer lacks, as far as is known (`next_request`), and nothing
-//! more until that is answered: what comes meanwhile goes together. The peer
-//! checks that it has the entry before, takes over what it lacks, saves it, and
-//! says so (`handle_append_entries`). The answer moves the leader's picture of
+//! sends what its peer lacks, as far as is known (`next_request`). New entries then
+//! wait until those are answered, and go together; if no answer comes by the next
+//! heartbeat, all that is missing is sent again. The peer checks that it has the
+//! entry before, and takes over what it lacks (`handle_append_entries`); that is
+//! saved, and then it says so (`answer_append_entries`). The answer moves the leader's picture of
 //! that peer (`handle_append_reply`); when a majority has the entry, and it is of
 //! the leader's own term, it is committed (`advance_commit_by_majority`), and the
 //! applier tells the service. The others hear of it with the next message.
@@ -76,10 +84,20 @@
 //!
 //! A snapshot is sent in one piece, where Figure 13 sends chunks. A leader does
 //! not tell its followers of a commit at once but with the next message, so they
-//! apply up to a heartbeat later. One request at a time is under way to each
-//! follower; more would hide the network's latency, and make late answers harder
-//! to judge. A refusal names the first index of the term that is in the way, and
-//! no more than that; the paper's remark on fewer refusals ends there, too.
+//! apply up to a heartbeat later. New entries wait until the last ones are answered;
+//! to send them at once would hide the network's latency, and make late answers
+//! harder to judge. A refusal names one index: the first of the term in the way, or
+//! the end of a shorter log. The paper also sends that term (§5.3), which helps a
+//! leader that has entries of it. A request for a vote is not repeated within its
+//! term. A new leader adds no entry of its own (§8), so entries of earlier terms wait
+//! for the next command.
+//!
+//! The lock is held while the disk syncs: a disk that takes longer than an election
+//! timeout deposes leaders. The leader saves when it counts itself, and not while its
+//! request is under way. Nothing bounds the calls that wait for an answer but the
+//! network, which gives each up in the end. A sync is relied on to be atomic over
+//! three files; there are no checksums. [`StartError::NotLeader`] does not say who
+//! leads.
 //!
 //! For good: membership changes (§6), clients and their sessions (§8, which is
 //! the service's part), and the extensions of Ongaro's thesis (pre-vote,

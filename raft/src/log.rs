@@ -56,7 +56,7 @@ impl Log {
     ///
     /// What is in the snapshot was committed, and every later leader has it
     /// (Leader Completeness). So a leader that asks for an entry before `base`
-    /// asks for one that is here.
+    /// asks for one that was here, too.
     pub(crate) fn contains(&self, id: EntryId) -> bool {
         id.index < self.base.index || self.term_at(id.index) == Some(id.term)
     }
@@ -70,6 +70,8 @@ impl Log {
     /// Takes over the entries that follow the one at `prev`, which the log has.
     /// Returns the index from which it has changed, if it has.
     pub(crate) fn merge(&mut self, prev: Index, entries: &[Entry]) -> Option<Index> {
+        let end = self.last().index;
+        assert!(prev <= end, "entries after {prev} leave a gap: the log ends at {end}");
         // Those in the snapshot, and those that are here already, stay.
         let is_here =
             |(index, entry): &(Index, &Entry)| *index <= self.base.index || self.term_at(*index) == Some(entry.term);
@@ -101,18 +103,18 @@ impl Log {
         self.base.index + 1 + before as Index
     }
 
-    /// Drops what a snapshot stands for, the entry `last` included, and keeps
-    /// what follows it. If the log has another entry there, or ends before, then
-    /// nothing of it is worth keeping (InstallSnapshot.6, .7).
-    pub(crate) fn compact(&mut self, last: EntryId) {
-        match self.slot(last.index) {
-            Some(slot) if self.term_at(last.index) == Some(last.term) => {
+    /// Drops what a snapshot stands for, and keeps what follows `last_included`. If
+    /// the log has another entry there, or ends before, then nothing of it is worth
+    /// keeping (InstallSnapshot.6, InstallSnapshot.7).
+    pub(crate) fn compact(&mut self, last_included: EntryId) {
+        match self.slot(last_included.index) {
+            Some(slot) if self.term_at(last_included.index) == Some(last_included.term) => {
                 // Into new memory: what is dropped must not stay allocated.
                 self.entries = self.entries[slot + 1..].to_vec();
             }
             _ => self.entries = Vec::new(),
         }
-        self.base = last;
+        self.base = last_included;
     }
 
     /// Where the entry at `index` lies, or would; nowhere for `base` and before.
@@ -122,15 +124,10 @@ impl Log {
     }
 }
 
-/// Entries of these terms, as tests need many.
-#[cfg(test)]
-pub(crate) fn entries_of(terms: &[Term]) -> Vec<Entry> {
-    terms.iter().map(|term| Entry { term: *term, command: bytes::Bytes::default() }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::entries_of;
     use proptest::prelude::*;
 
     fn log(terms: &[Term]) -> Log {

@@ -54,7 +54,7 @@ pub struct Entry {
     pub command: Bytes,
 }
 
-/// Invoked by candidates to gather votes (§5.2).
+/// Sent by candidates to gather votes (§5.2).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RequestVoteArgs {
     /// The candidate's term.
@@ -74,7 +74,7 @@ pub struct RequestVoteReply {
     pub granted: bool,
 }
 
-/// Invoked by the leader to replicate entries (§5.3); also used as heartbeat
+/// Sent by the leader to replicate entries (§5.3); also used as heartbeat
 /// (§5.2).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AppendEntriesArgs {
@@ -102,7 +102,7 @@ pub struct AppendEntriesReply {
     pub retry_at: Index,
 }
 
-/// Invoked by the leader where a follower lacks entries that the leader has
+/// Sent by the leader where a follower lacks entries that the leader has
 /// only in its snapshot (§7). Figure 13 sends a snapshot in chunks; this is the
 /// whole of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ pub struct InstallSnapshotArgs {
     /// The leader, so that followers can send clients to it.
     pub leader: ServerId,
     /// The snapshot replaces all entries up through and including this one.
-    pub last: EntryId,
+    pub last_included: EntryId,
     /// The state machine, as the service wrote it.
     pub data: Bytes,
 }

@@ -22,8 +22,8 @@ use crate::state::State;
 /// How long a server waits for a leader before it stands for election (§5.2).
 /// Drawn anew at each restart of the timer; the end is excluded.
 ///
-/// At least twice the heartbeat interval, so that one lost heartbeat deposes
-/// nobody; and short enough that several elections fit into the five seconds
+/// At least twice the heartbeat interval, so that one lost heartbeat starts no
+/// election; and short enough that several elections fit into the five seconds
 /// within which a new leader is due.
 pub const ELECTION_TIMEOUT: Range<Duration> = Duration::from_millis(250)..Duration::from_millis(500);
 
@@ -75,16 +75,17 @@ pub struct Raft {
     pub(crate) commit_advanced: Condvar,
 
     // Fixed when the peer starts, or with a lock of its own.
-    disk: Disk,
+    pub(crate) disk: Disk,
     /// By the server that they lead to.
     links: Vec<PeerLink>,
 }
 
 /// The way to one of the servers.
-struct PeerLink {
-    end: ClientEnd,
-    /// There may be something to send there.
-    wake: Condvar,
+pub(crate) struct PeerLink {
+    pub(crate) end: ClientEnd,
+    /// There may be entries to send there, or this server came to lead, was deposed,
+    /// or was killed.
+    pub(crate) something_to_send: Condvar,
 }
 
 impl Raft {
@@ -93,7 +94,8 @@ impl Raft {
     ///
     /// `ends[i]` calls server `i`; the one at `me` is never used. The caller has
     /// to offer [`service`](Self::service) to the others, and to receive what is
-    /// sent on `apply`. The threads belong to the calling thread's node.
+    /// sent on `apply`. The threads belong to the calling thread's node, and go on
+    /// until [`kill`](Self::kill), or until that node crashes.
     ///
     /// # Panics
     ///
@@ -115,7 +117,7 @@ impl Raft {
             role_changed: Condvar::new(),
             commit_advanced: Condvar::new(),
             disk,
-            links: ends.into_iter().map(|end| PeerLink { end, wake: Condvar::new() }).collect(),
+            links: ends.into_iter().map(|end| PeerLink { end, something_to_send: Condvar::new() }).collect(),
         });
         let elections = Arc::clone(&raft);
         thread::spawn("elections", move || elections.run_elections());
@@ -144,9 +146,11 @@ impl Raft {
         (state.current_term, state.is_leader())
     }
 
-    /// Ends the peer's threads. It stands for no election, sends and applies
-    /// nothing more; calls that are out already may still come back, and what
-    /// others ask is still answered.
+    /// Tells the peer's threads to end, and does not wait for them.
+    ///
+    /// No election begins any more, and nothing is started. What was decided before
+    /// may still be sent, or told to the service, which has to go on receiving or to
+    /// drop its receiver. What others ask is still answered.
     pub fn kill(&self) {
         self.with_state(|state| state.killed = true);
         self.role_changed.notify_all();
@@ -154,35 +158,26 @@ impl Raft {
         self.wake_replicators();
     }
 
-    /// The end that leads to `peer`.
-    pub(crate) fn end(&self, peer: ServerId) -> &ClientEnd {
-        &self.links[peer.0 as usize].end
-    }
-
-    /// Notified when there may be something to send to `peer`.
-    pub(crate) fn replicator_wake(&self, peer: ServerId) -> &Condvar {
-        &self.links[peer.0 as usize].wake
+    /// The way to `peer`.
+    pub(crate) fn link(&self, peer: ServerId) -> &PeerLink {
+        &self.links[peer.0 as usize]
     }
 
     pub(crate) fn wake_replicators(&self) {
         for link in &self.links {
-            link.wake.notify_one(); // One thread waits there.
+            link.something_to_send.notify_one(); // One thread waits there.
         }
     }
 
-    pub(crate) fn disk(&self) -> &Disk {
-        &self.disk
-    }
-
-    /// The state, to look at, or to wait until there is something to do. What a
-    /// message or a timer does to it goes through the door.
+    /// The state, to look at, or to wait until there is something to do and take
+    /// that. All else that is done to it goes through the door.
     #[track_caller]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
-    /// The one door to the state: runs `body` with the lock held, and leaves the
-    /// peer fit to be seen.
+    /// The door to the state: runs `body` with the lock held, and leaves the peer fit
+    /// to be seen.
     #[track_caller]
     pub(crate) fn with_state<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
@@ -270,6 +265,38 @@ mod tests {
         });
         let (before, after) = outcome.result.unwrap();
         assert!(before >= 1 && after == before, "in term {before} before the crash, in {after} after it");
+    }
+
+    /// Persistent: what a server has answered, it knows after a crash.
+    #[test]
+    fn an_answer_outlives_a_crash_2c() {
+        use crate::message::{AppendEntriesArgs, Entry, EntryId, InstallSnapshotArgs, RequestVoteArgs};
+        let outcome = simulate(Config::seed(1), || {
+            let (network, nodes) = (Network::new(), [Node::new("S0"), Node::new("S1"), Node::new("S2")]);
+            let ask = |term, candidate| RequestVoteArgs { term, candidate, last: EntryId { term: 9, index: 9 } };
+            let asks_after_a_crash = |answer: &dyn Fn(&Raft)| {
+                let (raft, _) = start(&network, &nodes);
+                answer(&raft);
+                nodes[0].crash();
+                nodes[0].restart();
+                start(&network, &nodes).0
+            };
+            let raft = asks_after_a_crash(&|raft| assert!(raft.answer_request_vote(&ask(5, ServerId(1))).granted));
+            assert!(!raft.answer_request_vote(&ask(5, ServerId(2))).granted, "it has voted in term 5");
+
+            let (term, leader) = (6, ServerId(1));
+            let entries = vec![Entry { term, command: vec![1].into() }];
+            let append = AppendEntriesArgs { term, leader, prev: EntryId::default(), entries, leader_commit: 0 };
+            let raft = asks_after_a_crash(&|raft| assert!(raft.answer_append_entries(&append).success));
+            assert_eq!(raft.lock().log.last(), EntryId { term, index: 1 });
+
+            let last_included = EntryId { term, index: 4 };
+            let install = InstallSnapshotArgs { term, leader, last_included, data: vec![4].into() };
+            let raft = asks_after_a_crash(&|raft| assert_eq!(raft.answer_install_snapshot(&install).term, term));
+            let state = raft.lock();
+            assert_eq!((state.log.base(), &state.snapshot[..]), (last_included, &[4][..]));
+        });
+        outcome.result.unwrap();
     }
 
     /// A service that restarts is told its snapshot first, and then what follows.

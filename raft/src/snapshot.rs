@@ -8,19 +8,19 @@
 
 use crate::message::{EntryId, Index, InstallSnapshotArgs, InstallSnapshotReply, ServerId};
 use crate::peer::Raft;
-use crate::state::{Role, State};
+use crate::state::State;
 use bytes::Bytes;
 
 impl Raft {
     /// The service has written down its state as of the entry at `index`, the
-    /// effect of that entry included. Entries up to there are forgotten. On disk
-    /// when this returns.
+    /// effect of that entry included. Entries up to there are forgotten. When this
+    /// returns, it is on disk.
     ///
     /// An older snapshot than one that is known is ignored.
     ///
     /// # Panics
     ///
-    /// If the service has not been told of `index` yet.
+    /// If the entry at `index` was not handed out to the service yet.
     pub fn snapshot(&self, index: Index, data: impl Into<Bytes>) {
         let data = data.into();
         self.promise(|state| state.take_snapshot(index, data));
@@ -35,10 +35,11 @@ impl Raft {
 impl State {
     /// Replaces the log up to `index` by what the service made of it.
     pub(crate) fn take_snapshot(&mut self, index: Index, data: Bytes) {
-        assert!(index <= self.last_applied, "a snapshot up to {index}, and {} was applied", self.last_applied);
+        let Self { me, last_applied, .. } = self;
+        assert!(index <= *last_applied, "{me} has a snapshot up to {index}, and has applied {last_applied}");
         if index > self.log.base().index {
-            let last = self.log.id_at(index).expect("what was applied after the snapshot is in the log");
-            self.replace_prefix(last, data);
+            let last_included = self.log.id_at(index).expect("what was applied after the snapshot is in the log");
+            self.replace_prefix(last_included, data);
         }
     }
 
@@ -46,57 +47,55 @@ impl State {
         InstallSnapshotArgs {
             term: self.current_term,
             leader: self.me,
-            last: self.log.base(),
+            last_included: self.log.base(),
             data: self.snapshot.clone(),
         }
     }
 
     /// InstallSnapshot RPC, receiver implementation (Figure 13).
     pub(crate) fn handle_install_snapshot(&mut self, args: &InstallSnapshotArgs) -> InstallSnapshotReply {
-        self.observe_term(args.term);
+        self.observe_term(args.term); // AllServers.2
 
         // InstallSnapshot.1: a leader of a term that is over learns so.
         if args.term < self.current_term {
             return InstallSnapshotReply { term: self.current_term };
         }
-        self.follow(args.leader);
+        self.follow(args.leader); // Candidates.3, Followers.2
 
         // InstallSnapshot.2, InstallSnapshot.3, InstallSnapshot.4 write chunks to a
         // file, and wait for the last: there is one, and it is here.
-        // InstallSnapshot.5: one that tells us nothing new is dropped. The service
-        // would go back in time.
-        if args.last.index > self.commit_index {
-            // InstallSnapshot.6, InstallSnapshot.7: entries that follow it stay, if
-            // the log has the one that it ends with; otherwise none does.
-            self.replace_prefix(args.last, args.data.clone());
-            // InstallSnapshot.8: the service is reset by it. The applier sees that
-            // it is behind the log's base, and there is only one applier: what it
+        // Not in Figure 13: a snapshot of nothing but what is known to be committed
+        // here is dropped. The service must not go back in time.
+        if args.last_included.index > self.commit_index {
+            self.replace_prefix(args.last_included, args.data.clone());
+            // InstallSnapshot.8: the service is reset. The figure stops before that
+            // if entries follow, for the service could apply those that led here.
+            // They are dropped, so it takes the snapshot in either case. There is
+            // one applier, and it sees that it is behind the log's base: what it
             // tells of commands and of snapshots is in order.
-            self.advance_commit(args.last.index);
+            self.advance_commit(args.last_included.index);
         }
         InstallSnapshotReply { term: self.current_term }
     }
 
-    fn replace_prefix(&mut self, last: EntryId, data: Bytes) {
-        self.log.compact(last);
-        self.snapshot = data;
+    fn replace_prefix(&mut self, last_included: EntryId, data: Bytes) {
+        // InstallSnapshot.6, InstallSnapshot.7: entries that follow it stay, if the
+        // log has the one that it ends with; otherwise none does.
+        self.log.compact(last_included);
+        self.snapshot = data; // InstallSnapshot.5: the one before is discarded.
         self.unsaved.snapshot = true;
     }
 
     /// Learns from an answer to a snapshot, and returns whether there was
-    /// something to learn. See `handle_append_reply` on late answers (StaleReply).
+    /// something to learn.
     pub(crate) fn handle_install_reply(
         &mut self,
         from: ServerId,
         asked: &InstallSnapshotArgs,
         reply: &InstallSnapshotReply,
     ) -> bool {
-        self.observe_term(reply.term);
-        if asked.term != self.current_term {
-            return false;
-        }
-        let Role::Leader { progress } = &mut self.role else { return false };
-        progress.get_mut(&from).expect("only peers are asked").advance(asked.last.index)
+        let progress = self.progress_if_current(from, asked.term, reply.term);
+        progress.is_some_and(|progress| progress.advance(asked.last_included.index))
     }
 }
 
@@ -104,13 +103,13 @@ impl State {
 mod tests {
     use super::*;
     use crate::apply::ApplyMsg;
-    use crate::log::entries_of;
     use crate::message::Term;
+    use crate::testing::entries_of;
     use crate::testing::{A, leader_of, server, stored};
 
     fn install(term: Term, last: (Term, Index)) -> InstallSnapshotArgs {
-        let last = EntryId { term: last.0, index: last.1 };
-        InstallSnapshotArgs { term, leader: A, last, data: Bytes::from(vec![9]) }
+        let last_included = EntryId { term: last.0, index: last.1 };
+        InstallSnapshotArgs { term, leader: A, last_included, data: Bytes::from(vec![9]) }
     }
 
     /// InstallSnapshot.1, .5, .6, .7 on a log with entries of terms 1, 1, 2, 2, of
@@ -161,6 +160,33 @@ mod tests {
         }
     }
 
+    /// StaleReply: the follower refused it in a later term. That this server leads
+    /// that term by now does not make it an answer.
+    #[test]
+    fn a_late_answer_to_a_snapshot_moves_nothing_2d() {
+        let mut leader = leader_of(3, &[1, 1, 1, 1]);
+        (leader.commit_index, leader.last_applied) = (4, 4);
+        leader.take_snapshot(4, Bytes::from(vec![4]));
+        let before = stored(&mut leader, A, 0);
+        let asked = InstallSnapshotArgs { term: leader.current_term - 1, ..leader.install_snapshot_args() };
+        let reply = InstallSnapshotReply { term: leader.current_term };
+        assert!(!leader.handle_install_reply(A, &asked, &reply));
+        let crate::state::Role::Leader { progress } = &leader.role else { panic!("it leads") };
+        assert_eq!(progress[&A], before);
+    }
+
+    /// AllServers.2: also where a snapshot brings the term, or its answer.
+    #[test]
+    fn a_snapshot_of_a_higher_term_deposes_2d() {
+        let mut leader = leader_of(3, &[1]);
+        leader.handle_install_snapshot(&install(9, (1, 1)));
+        assert_eq!((leader.is_leader(), leader.current_term), (false, 9));
+        let mut leader = leader_of(3, &[1]);
+        let asked = leader.install_snapshot_args();
+        leader.handle_install_reply(A, &asked, &InstallSnapshotReply { term: 9 });
+        assert_eq!((leader.is_leader(), leader.current_term), (false, 9));
+    }
+
     /// A follower that is behind the base gets the snapshot, and its answer moves
     /// both indexes; one that is not gets entries.
     #[test]
@@ -176,7 +202,7 @@ mod tests {
             match request {
                 Request::Install(asked) => {
                     assert!(next <= 2, "next {next}");
-                    assert_eq!((asked.last.index, &asked.data[..]), (2, &[2][..]));
+                    assert_eq!((asked.last_included.index, &asked.data[..]), (2, &[2][..]));
                     let reply = InstallSnapshotReply { term: leader.current_term };
                     assert!(leader.handle_install_reply(A, &asked, &reply));
                     assert!(!leader.handle_install_reply(A, &asked, &reply), "it says nothing new");

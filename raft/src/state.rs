@@ -1,9 +1,9 @@
 //! What a peer knows, and the rules that hold for all servers.
 //!
 //! A method that takes `&mut State` runs inside a critical section by
-//! construction. None of them locks, waits or sends. So this file, and the
-//! `impl State` blocks of its neighbours, can be stepped in a test without a
-//! thread in sight.
+//! construction. None of them locks or sends, and only `save_unsaved` waits: for
+//! the disk. So this file, and the `impl State` blocks of its neighbours, can be
+//! stepped in a test without a thread in sight.
 //!
 //! Boundary: state and its changes. Locks and threads are in `peer.rs`.
 
@@ -39,20 +39,17 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
 
     // Persistent state on all servers. Whoever changes one of these says so in
-    // `unsaved`, which is cleared only where they are saved.
+    // `unsaved`.
     pub(crate) current_term: Term,
     pub(crate) voted_for: Option<ServerId>,
     pub(crate) log: Log,
     /// What the service wrote of itself up to the log's base (§7).
     pub(crate) snapshot: Bytes,
-    pub(crate) unsaved: Unsaved,
-    /// Where on disk the entries lie that are saved.
-    pub(crate) journal: Journal,
 
     // Volatile state on all servers.
     pub(crate) commit_index: Index,
-    /// What the service has been told, or is being told. It has not been told of
-    /// the snapshot while this is before the log's base.
+    /// The last entry that the service has been, or is being, told of. While it is
+    /// before the log's base, the service has yet to be told of the snapshot.
     pub(crate) last_applied: Index,
 
     // What this server is at present. Volatile state on leaders is in there.
@@ -61,6 +58,11 @@ pub(crate) struct State {
     // Not in Figure 2: what a peer with threads needs besides.
     /// When to stand for election. A leader has no such moment.
     pub(crate) election_deadline: Option<Instant>,
+    /// What is not on disk yet of the persistent state. Cleared only where that is
+    /// saved.
+    pub(crate) unsaved: Unsaved,
+    /// Where on disk the entries lie that are saved.
+    pub(crate) journal: Journal,
     pub(crate) killed: bool,
 }
 
@@ -106,7 +108,7 @@ pub struct View {
     pub base: EntryId,
     /// The highest entry that it knows to be committed.
     pub commit_index: Index,
-    /// The last entry that its service was told of.
+    /// The last entry that its service was, or is being, told of.
     pub last_applied: Index,
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Boundary: for the tests of this crate. Knows no threads.
 
-use crate::log::entries_of;
-use crate::message::{Index, RequestVoteReply, ServerId, Term};
+use bytes::Bytes;
+
+use crate::message::{Entry, Index, RequestVoteReply, ServerId, Term};
 use crate::peer::Settings;
 use crate::persist::{Kept, Promises};
 use crate::replication::Progress;
@@ -12,6 +13,11 @@ use crate::state::{Role, State};
 pub(crate) const ME: ServerId = ServerId(0);
 pub(crate) const A: ServerId = ServerId(1);
 pub(crate) const B: ServerId = ServerId(2);
+
+/// Entries of these terms.
+pub(crate) fn entries_of(terms: &[Term]) -> Vec<Entry> {
+    terms.iter().map(|term| Entry { term: *term, command: Bytes::default() }).collect()
+}
 
 /// Server `me` of `count`, as it starts the first time.
 pub(crate) fn server_named(me: u32, count: u32) -> State {
