@@ -31,19 +31,20 @@
 //!
 //! All changes that messages and timers bring go through one door, `with_state`,
 //! which checks the state's invariants before it closes, and wakes whoever has
-//! something to do now. (A replicator and the applier wait with the lock in hand. They
-//! mark what they take, and check the same invariants.) And the lock is an observed one: whenever it opens it
-//! publishes a [`View`] of what it guards, for whoever watches the run.
+//! something to do now. Only the replicators and the applier, who wait at the lock
+//! for work, mark by themselves what they take, and check the same. The lock is an
+//! observed one: whenever it opens it publishes a [`View`] of what it guards, for
+//! whoever watches the run.
 //!
 //! # When it is on disk
 //!
 //! Figure 2 wants term, vote and log "updated on stable storage before responding
-//! to RPCs". What matters is that nobody relies on what a crash could take back, so there are four moments
-//! at which all that is unsaved is saved: before a reply leaves, before a
-//! candidacy is announced, before a leader counts itself among those who have
-//! an entry, and when the service has made a snapshot. A command that was just
-//! started is promised to nobody, and a hundred of them share one write. What is
-//! written is what changed: entries are appended to a file.
+//! to RPCs". What matters is that nobody relies on what a crash could take back. So
+//! there are four moments at which all that is unsaved is saved: before a reply
+//! leaves, before a candidacy is announced, before a leader counts itself among
+//! those who have an entry, and when the service has made a snapshot. A command that
+//! was just started is promised to nobody, and a hundred of them share one write.
+//! What is written is what changed: entries are appended to a file.
 //!
 //! # The threads
 //!
@@ -61,10 +62,11 @@
 //! wait until those are answered, and go together; if no answer comes by the next
 //! heartbeat, all that is missing is sent again. The peer checks that it has the
 //! entry before, and takes over what it lacks (`handle_append_entries`); that is
-//! saved, and then it says so (`answer_append_entries`). The answer moves the leader's picture of
-//! that peer (`handle_append_reply`); when a majority has the entry, and it is of
-//! the leader's own term, it is committed (`advance_commit_by_majority`), and the
-//! applier tells the service. The others hear of it with the next message.
+//! saved, and then it says so (`answer_append_entries`). The answer moves the
+//! leader's picture of that peer (`handle_append_reply`); when a majority has the
+//! entry, and it is of the leader's own term, it is committed
+//! (`advance_commit_by_majority`), and the applier tells the service. The others hear
+//! of it with the next message.
 //!
 //! # The order to read it in
 //!

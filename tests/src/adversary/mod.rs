@@ -23,10 +23,12 @@
 //! | `triggers.rs` | moments, and what is done then |
 //! | `dice.rs` | how numbers are drawn |
 //! | `stage.rs` | who does it: cuts, crashes, and what mends them later |
-//! | `play.rs` | how each shape is played |
+//! | `play.rs` | the run, act by act |
+//! | `stories.rs` | how each shape is played |
+//! | `words.rs` | how it reads in a report |
 //! | `heal.rs` | the last act |
 //!
-//! Read `plan.rs` first, then a shape in `play.rs`; `figure_8` is the one that the
+//! Read `plan.rs` first, then a shape in `stories.rs`; `figure_8` is the one that the
 //! paper tells.
 //!
 //! Left out: messages in flight that a cut takes along (labrpc's requests and
@@ -41,8 +43,10 @@ mod plan;
 mod play;
 mod shapes;
 mod stage;
+mod stories;
 mod triggers;
 mod weather;
+mod words;
 
 pub use self::plan::{Allowed, Client, Episode, Plan, RECIPE_2A, RECIPE_2B, RECIPE_2C, RECIPE_2D, Recipe};
 pub use self::play::run;

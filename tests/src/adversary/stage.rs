@@ -11,7 +11,7 @@
 //! Between the decision to strike and the strike nobody else takes a step: a crash
 //! that was decided on before the list was closed has happened by then.
 //!
-//! Boundary: deeds. Which ones, and when, is in `play.rs` and `triggers.rs`.
+//! Boundary: deeds. Which ones, and when, is in `stories.rs` and `triggers.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

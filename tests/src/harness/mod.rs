@@ -7,7 +7,8 @@
 //!
 //! | file | has the verbs about |
 //! |---|---|
-//! | `mod.rs` | servers and links |
+//! | `mod.rs` | the cluster as a whole, and its links |
+//! | `servers.rs` | starts and crashes, and the service on each server |
 //! | `leaders.rs` | who leads |
 //! | `agreement.rs` | commands, and whether they are committed |
 //! | `ways.rs` | single links, and what else is slow or lossy |
@@ -24,18 +25,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use labrpc::{Network, Traffic};
-use labsim::channel;
-use labsim::disk::Disk;
 use labsim::links;
 use labsim::node::Node;
 use labsim::rand::Stream;
 use labsim::thread;
 use labsim::time::Duration;
 use parking_lot::Mutex;
-use raft::{ApplyMsg, Bytes, Index, Raft, ServerId, Settings, StartError, Term};
+use raft::{Bytes, Index, Raft, ServerId, Settings, StartError, Term};
 
 use crate::check::{Broken, Kind, Spent};
-use crate::watch::{self, Applies, Sight, Sights, Watchers};
+use crate::watch::{self, Applies, Sights, Watchers};
 
 use self::memory::Memory;
 use self::onlooker::Onlooker;
@@ -44,6 +43,7 @@ mod agreement;
 mod leaders;
 mod memory;
 mod onlooker;
+mod servers;
 mod ways;
 
 pub use self::agreement::Retry;
@@ -261,98 +261,6 @@ impl Lab {
     /// True unless the test has cut it off.
     pub fn is_connected(&self, server: usize) -> bool {
         self.shared.servers.lock()[server].connected
-    }
-
-    /// True unless it has crashed and was not started since.
-    pub fn is_up(&self, server: usize) -> bool {
-        self.raft(server).is_some()
-    }
-
-    /// Stops a server dead: its threads end where they stand, and what it has
-    /// not synced to its disk is lost. Does nothing if it is down.
-    pub fn crash(&self, server: usize) {
-        let (node, raft) = {
-            let mut servers = self.shared.servers.lock();
-            (servers[server].node, servers[server].raft.take())
-        };
-        node.crash();
-        self.shared.network.withdraw(node);
-        drop(raft);
-    }
-
-    /// Starts a server that is down from its disk. Its links stay as they are. It
-    /// may be down again when this returns: an onlooker may crash it.
-    pub fn restart(&self, server: usize) {
-        self.node(server).restart();
-        self.start_server(server);
-    }
-
-    /// Crashes all, and starts them again.
-    pub fn restart_all(&self) {
-        (0..self.count()).for_each(|server| self.crash(server));
-        (0..self.count()).for_each(|server| self.restart(server));
-    }
-
-    fn start_server(&self, id: usize) {
-        let node = self.node(id);
-        let ends = (0..self.count()).map(|peer| self.shared.network.end(node, self.node(peer))).collect();
-        let disk: Disk = node.disk();
-        let me = ServerId(u32::try_from(id).expect("a few servers"));
-        let settings = self.shared.settings;
-        self.shared.applies.lock().begin_life(me);
-        self.shared.watchers.lock().begin_life(labsim::elapsed(), me);
-        // Without room, as in the course: who tells the service waits for it.
-        let (apply_tx, apply_rx) = channel::bounded(0);
-        let life = node.life();
-        let started = node.spawn("start", move || Raft::new(ends, me, disk, apply_tx, settings)).join();
-        if !node.is_in_life(life) {
-            return;
-        }
-        let Ok(raft) = started else {
-            self.fail(Broken { kind: Kind::Harness, rule: None, message: format!("{me} did not start") });
-        };
-        let (lab, served) = (self.clone(), Arc::clone(&raft));
-        node.spawn("service", move || {
-            for told in apply_rx {
-                lab.serve(me, &served, &told);
-            }
-        });
-        self.shared.network.serve(node, raft.service());
-        if node.is_in_life(life) {
-            self.shared.servers.lock()[id].raft = Some(raft);
-        }
-    }
-
-    /// The service on a server: it writes down what it is told, and makes a
-    /// snapshot of that now and then.
-    fn serve(&self, me: ServerId, raft: &Raft, told: &ApplyMsg) {
-        let at = labsim::elapsed();
-        let before = self.shared.applies.lock().highest();
-        let judged = match told {
-            ApplyMsg::Command { index, command, .. } => self.shared.applies.lock().command(at, me, *index, command),
-            ApplyMsg::Snapshot { index, data, .. } => {
-                let mut applies = self.shared.applies.lock();
-                if applies.last(me) > 0 {
-                    self.shared.trail.sights.lock().see(Sight::SnapshotInstalled);
-                }
-                applies.snapshot(at, me, *index, data)
-            }
-        };
-        if let Err(broken) = judged {
-            self.fail(broken);
-        }
-        let server = me.0 as usize;
-        self.shared.onlooker.show(&match told {
-            ApplyMsg::Command { index, .. } => Happening::Applies { server, is_first: *index > before },
-            ApplyMsg::Snapshot { .. } => Happening::SnapshotTold { server },
-        });
-        if let (ApplyMsg::Command { index, .. }, Some(every)) = (told, self.shared.snapshot_every)
-            && (index + 1) % every == 0
-        {
-            let snapshot = self.shared.applies.lock().write_snapshot(me);
-            raft.snapshot(*index, snapshot);
-            self.shared.onlooker.show(&Happening::SnapshotSaved { server });
-        }
     }
 
     fn node(&self, server: usize) -> Node {
