@@ -99,7 +99,8 @@ impl Bug {
 /// If a file cannot be read, or is not what it must be; with its name.
 pub fn load(workspace: &Path) -> Result<Vec<Bug>, String> {
     let folder = workspace.join(FOLDER);
-    let entries = fs::read_dir(&folder).map_err(|error| format!("{FOLDER}: {error}"))?;
+    let no_bank = |error| format!("this workspace has no bug bank, {FOLDER}: {error}");
+    let entries = fs::read_dir(&folder).map_err(no_bank)?;
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "bug"));
     paths.sort_unstable();

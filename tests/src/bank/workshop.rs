@@ -72,7 +72,8 @@ impl Workshop {
             let text = fs::read_to_string(path).map_err(|error| format!("{ASSERTIONS}: {error}"))?;
             edits.extend(Edit::parse(&text, 1).map_err(|error| format!("{ASSERTIONS}: {error}"))?);
         }
-        self.copy_with(&edits)?;
+        let made = self.copy_with(&edits);
+        made.map_err(|error| format!("{} does not fit, for the bank is made for the solution: {error}", bug.name))?;
         self.compile().map_err(|said| format!("{} does not compile:\n{said}", bug.name))
     }
 

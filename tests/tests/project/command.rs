@@ -154,6 +154,20 @@ fn each_run_is_announced_before_it_begins() {
     );
 }
 
+/// What finds a bug takes a build, and is measured elsewhere.
+#[test]
+fn a_bug_that_is_not_in_the_bank_is_answered_with_those_that_are() {
+    let output = lab_in(Path::new(env!("CARGO_MANIFEST_DIR")), &["bugs", "02", "nope"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("no bug is called `nope`") && said.contains("02-commit-old-term"), "{said}");
+
+    let workspace = workspace("bankless");
+    let output = lab_in(&workspace, &["bugs"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("has no bug bank"), "{}", stderr(&output));
+}
+
 #[test]
 fn an_interrupted_run_goes_on_where_it_was() {
     let workspace = workspace("interrupted");
