@@ -3,8 +3,8 @@
 Load it with `source labsim/docs/lab.py`, and say `lab` wherever a simulation
 has stopped. The thread that runs is marked with a star. It reads memory and
 changes nothing. It knows labsim's tables by their fields, and those of std's
-`Vec` and `Location`: when one of these changes, so must this file. Checked with
-gdb 13 and Rust 1.95.
+`Vec`, `String`, `Cow` and `Location`: when one of these changes, so must this
+file. Checked with gdb 13 and Rust 1.95.
 
 Boundary: reads `Core` and `Schedule`. Calls no function of the program.
 """
@@ -28,12 +28,25 @@ def load(address, path, of):
     return gdb.Value(address).cast(of.pointer()).dereference()
 
 
+def text(first, length):
+    """So many bytes of the program's memory, as a string."""
+    return bytes(gdb.selected_inferior().read_memory(int(first), int(length))).decode()
+
+
 def place(location):
     """A `&Location`, as file:line."""
     address, of = int(location), location.type.target()
     name = load(address, "filename.pointer", of)
-    file = gdb.selected_inferior().read_memory(int(name["data_ptr"]), int(name["length"]))
-    return f"{bytes(file).decode()}:{int(load(address, 'line', of))}"
+    return f"{text(name['data_ptr'], name['length'])}:{int(load(address, 'line', of))}"
+
+
+def name_of(slot, of_slot):
+    """A thread's name, a `Cow<str>`: gdb prints a borrowed one, and of an owned one the fields."""
+    printed = str(load(slot, "name", of_slot))
+    if "::Owned(" not in printed:
+        return printed.split('"')[1] if '"' in printed else printed
+    first = load(slot, "name.Owned.__0.vec.buf.inner.ptr.pointer.pointer", of_slot)
+    return text(first, load(slot, "name.Owned.__0.vec.len", of_slot))
 
 
 class Lab(gdb.Command):
@@ -62,8 +75,7 @@ class Lab(gdb.Command):
             status = str(load(slot, "status", of_slot)).rsplit("::", 1)[-1]
             if status == "Free":
                 continue
-            name = str(load(slot, "name", of_slot))
-            name = name.split('"')[1] if '"' in name else name
+            name = name_of(slot, of_slot)
             life = str(load(slot, "life", of_slot))
             node = life.split("NodeId (")[1].split(")")[0] if "NodeId (" in life else "-"
             why = str(load(slot, "why", of_slot)).split("Why::", 1)[-1]
@@ -72,7 +84,7 @@ class Lab(gdb.Command):
             since = int(load(slot, "since", of_slot)) / 1e9
             mark = "*" if number == running else " "
             where = "" if number == running else f"{place(load(slot, 'place', of_slot))}, since {since:.6f} s"
-            print(f"{mark} {name:16} node {node:2} {what:18} {where}".rstrip())
+            print(f"{mark} {name:17} node {node:2} {what:18} {where}".rstrip())
 
 
 Lab()

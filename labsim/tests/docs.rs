@@ -169,7 +169,9 @@ fn function(before: &str) -> Option<String> {
     }
     let path = plain.split_whitespace().last()?;
     let name = path.split("::").filter(|part| !part.is_empty()).last()?;
-    let is_name = path.contains("::") && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+    // Stacks of a release build give a name without its path, and nothing else in the line.
+    let is_name = (path.contains("::") || path == plain.trim())
+        && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
     is_name.then(|| name.to_owned())
 }
 
