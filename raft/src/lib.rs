@@ -94,7 +94,8 @@
 //! term. A new leader adds no entry of its own (§8), so entries of earlier terms wait
 //! for the next command.
 //!
-//! The lock is held while the disk syncs: a disk that takes longer than an election
+//! A snapshot is sent whole again with each heartbeat until it is answered. The lock
+//! is held while the disk syncs: a disk that takes longer than an election
 //! timeout deposes leaders. The leader saves when it counts itself, and not while its
 //! request is under way. Nothing bounds the calls that wait for an answer but the
 //! network, which gives each up in the end. A sync is relied on to be atomic over

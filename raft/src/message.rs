@@ -91,7 +91,7 @@ pub struct AppendEntriesArgs {
 }
 
 /// The answer to an [`AppendEntriesArgs`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct AppendEntriesReply {
     /// The receiver's term, for the leader to update itself.
     pub term: Term,

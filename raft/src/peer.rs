@@ -22,6 +22,11 @@ use crate::state::State;
 /// How long a server waits for a leader before it stands for election (§5.2).
 /// Drawn anew at each restart of the timer; the end is excluded.
 ///
+/// The tests judge by it: a server that stands earlier after it heard of a leader, or
+/// noticeably later than its end, breaks Followers.2. (A loop that sleeps for a timeout
+/// and then looks whether a leader was heard stands up to two timeouts late: then
+/// this is the range of both together.)
+///
 /// At least twice the heartbeat interval, so that one lost heartbeat starts no
 /// election; and short enough that several elections fit into the five seconds
 /// within which a new leader is due.

@@ -22,7 +22,8 @@ use crate::state::State;
 const PROMISES_FILE: &str = "promises";
 /// The file that holds the entries, one after the other, each after its length.
 const LOG_FILE: &str = "log";
-/// The file that holds the snapshot, and the last entry that is in it.
+/// The file that holds the snapshot, and the last entry that is in it. The labs know
+/// it by this name: in part 2D they measure all others.
 const SNAPSHOT_FILE: &str = "snapshot";
 
 /// Why a file can be read.

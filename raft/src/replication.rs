@@ -276,8 +276,9 @@ impl State {
         Some(progress.get_mut(&from).expect("only peers are asked"))
     }
 
-    /// What a majority has stored is committed, if it is of our own term. An older entry that a majority has may still be replaced (Figure 8);
-    /// it is committed when a later one of our term is, and with it.
+    /// What a majority has stored is committed, if it is of our own term. An older
+    /// entry that a majority has may still be replaced (Figure 8); it is committed
+    /// when a later one of our term is, and with it.
     pub(crate) fn advance_commit_by_majority(&mut self) {
         let Role::Leader { progress } = &self.role else { return };
         let mut stored: Vec<Index> = progress.values().map(|progress| progress.matched).collect();

@@ -149,7 +149,8 @@ pub enum Shape {
         down: [Down; 3],
         next_commands: usize,
         next_after: u64,
-        command_then: bool,
+        /// A command after so long, and the end so long after it.
+        command_then: Option<(u64, u64)>,
         lull: u64,
         bare: bool,
         rest: u64,
@@ -273,7 +274,7 @@ impl Shape {
                     down: [down(d), Down::Isolate, down(d)],
                     next_commands: few(d, 1, 2),
                     next_after: d.from(1, 30),
-                    command_then: d.chance(0.2),
+                    command_then: d.chance(0.5).then(|| (d.from(0, 10), d.from(1, 30))),
                     lull: d.from(120, 350),
                     bare: d.chance(0.75),
                     rest: d.from(30, 200),

@@ -11,7 +11,7 @@ use super::plan::Episode;
 use super::play::LEADER_LIMIT_MS;
 use super::shapes::{Crashes, Down, End, Move, Shape, Snapshots, What};
 use super::stage::{Director, Leader};
-use super::triggers::Deed;
+use super::triggers::{Deed, Moment, Trigger};
 
 /// How long a shape waits for the next leader, in milliseconds.
 const NEXT_LIMIT_MS: u64 = 2000;
@@ -70,10 +70,19 @@ fn figure_8(director: &mut Director<'_>, l1: Leader, shape: &Shape) -> Option<()
     // would make it right to commit.
     director.bring_back(l1.server);
     let l3 = director.leader_after(l2.term, NEXT_LIMIT_MS)?;
-    if *command_then {
-        director.give(l3.server, 1);
+    // And what is not on a majority yet makes nothing right: L3 is cut off as it
+    // commits, and what it has sent last goes nowhere.
+    const CUT_MS: u64 = 2000;
+    match command_then {
+        None => director.pass(*lull),
+        Some((before, after)) => {
+            let at_commit = Trigger { at: Moment::Commits, deed: Deed::Isolate(CUT_MS), p: 1.0, times: 1 };
+            director.arm(&[at_commit], 0);
+            director.pass(*before);
+            director.give(l3.server, 1);
+            director.pass(*after);
+        }
     }
-    director.pass(*lull);
 
     // (d) L2 comes back, and its entry, which is of a later term, wins. In a bare
     // majority nobody else can be elected: all the others need L2's vote.

@@ -341,7 +341,7 @@ mod tests {
         let full =
             AppendEntriesArgs { term: 1, leader: ServerId(0), prev: EntryId::default(), entries, leader_commit: 0 };
         let empty = AppendEntriesArgs { entries: Vec::new(), ..full.clone() };
-        let reply = AppendEntriesReply { term: 1, success: true, retry_at: 0 };
+        let reply = AppendEntriesReply { term: 1, success: true, ..Default::default() };
         let leads = moments(&mut armed, &wire(0, 1, true, Said::AppendEntries(&empty)));
         assert_eq!(leads, [(Moment::TermRises, 0), (Moment::Leads, 0)]);
         for (args, expected) in [(&empty, vec![]), (&full, vec![(Moment::AckLeaves, 1)])] {

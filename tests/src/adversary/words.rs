@@ -23,11 +23,14 @@ impl fmt::Display for Shape {
                 rest,
             } => {
                 let bare = if *bare { "of a bare majority " } else { "" };
-                let then = if *command_then { "a command" } else { "no command" };
+                let then = match command_then {
+                    Some((before, after)) => format!("{before} ms, a command, cut at a commit, {after} ms"),
+                    None => format!("no command, {lull} ms"),
+                };
                 write!(
                     f,
                     "L1 keeps {peers} peers, takes {commands}, after {after} ms {}; L2 alone takes {next_commands}, after \
-                     {next_after} ms {}; L1 back, {then}, {lull} ms, the leader {}, L2 {bare}back, {rest} ms",
+                     {next_after} ms {}; L1 back, {then}, the leader {}, L2 {bare}back, {rest} ms",
                     down[0], down[1], down[2]
                 )
             }

@@ -138,7 +138,7 @@ pub const RULES: [&str; 29] = [
     "StaleReply",
 ];
 
-/// Promises that are watched: the five of Figure 3, and those that follow.
+/// Promises besides: the five of Figure 3, and those that follow.
 pub const PROMISES: [&str; 18] = [
     "Figure3.ElectionSafety",
     "Figure3.LeaderAppendOnly",

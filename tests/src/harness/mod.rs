@@ -338,7 +338,7 @@ impl Lab {
         self.shared.trail.spent.lock().entry(what.to_owned()).or_insert(spent).merge(spent);
         if most > allowed {
             let message = format!("{most} {what}, where {allowed} are allowed");
-            self.fail(Broken::new(Kind::Liveness, "Economy", message));
+            self.fail(Broken::new(Kind::Limit, "Economy", message));
         }
     }
 

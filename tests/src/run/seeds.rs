@@ -53,7 +53,7 @@ impl std::str::FromStr for SeedRange {
                 if end.starts_with('=') {
                     return Err(format!("write {first}..B, where B is not run; `..=` is not read"));
                 }
-                Self { first: parse_seed(first)?, end: parse_seed(end)? }
+                Self { first: parse_seed(first)?, end: parse_up_to(end, SEED_MAX + 1)? }
             }
         };
         if range.first > range.end {
@@ -72,6 +72,10 @@ impl std::str::FromStr for SeedRange {
 ///
 /// If it is not a number, or does not fit in 64 bits.
 pub fn parse_seed(text: &str) -> Result<u64, String> {
+    parse_up_to(text, SEED_MAX)
+}
+
+fn parse_up_to(text: &str, max: u64) -> Result<u64, String> {
     let text = text.trim();
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => u64::from_str_radix(hex, 16),
@@ -79,7 +83,7 @@ pub fn parse_seed(text: &str) -> Result<u64, String> {
     };
     let too_great = || format!("{text} is too great for a seed; the greatest is {SEED_MAX}");
     match parsed {
-        Ok(seed) if seed <= SEED_MAX => Ok(seed),
+        Ok(seed) if seed <= max => Ok(seed),
         Ok(_) => Err(too_great()),
         Err(error) if *error.kind() == std::num::IntErrorKind::PosOverflow => Err(too_great()),
         Err(_) => Err(format!("`{text}` is not a seed; write a number such as 17 or 0x11")),
@@ -111,6 +115,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(SeedRange { first, end }), "{text}");
         }
         assert_eq!(parse_seed("18446744073709551614"), Ok(SEED_MAX));
+        let last = SeedRange::only(SEED_MAX);
+        assert_eq!(last.to_string().parse(), Ok(last), "a record holds it so");
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn snapshots(lab: &Lab, fault: Fault) {
 fn check_state_bytes(lab: &Lab) {
     for server in (0..lab.count()).filter(|server| lab.is_up(*server)) {
         let bytes = lab.state_bytes(server);
-        lab.economy(bytes as u64, STATE_BYTES_MAX, "bytes of Raft's state on a disk");
+        lab.economy(bytes as u64, STATE_BYTES_MAX, "bytes on a disk in other files than `snapshot`");
     }
 }
 

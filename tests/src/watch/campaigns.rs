@@ -143,7 +143,7 @@ impl Campaigns {
             return Ok(());
         };
         let message = format!(
-            "{server} stands for term {term} at {}, {what}: {why} {} ms before, and its timeouts are {} to {} ms",
+            "{server} stands for term {term} at {}, {what}: {why} {} ms before, and raft::ELECTION_TIMEOUT is {} to {} ms",
             at(moment),
             waited.as_millis(),
             timeout.start.as_millis(),
@@ -194,7 +194,7 @@ mod tests {
                         entries: Vec::new(),
                         leader_commit: 0,
                     };
-                    let reply = AppendEntriesReply { term: answered, success: false, retry_at: 1 };
+                    let reply = AppendEntriesReply { term: answered, ..Default::default() };
                     watcher.hear(&at(millis, wire(1, 0, false, Said::AppendEntries(&args))))?;
                     watcher.hear(&at(millis, wire(0, 1, true, Said::Appended(&reply))))?;
                 }

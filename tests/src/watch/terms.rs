@@ -113,7 +113,7 @@ mod tests {
         let mut watcher = Terms::new(2);
         let (last, before) = steps.split_last().expect("there are steps");
         let mut hear = |(millis, term, says): &(u64, Term, bool)| {
-            let reply = AppendEntriesReply { term: *term, success: true, retry_at: 0 };
+            let reply = AppendEntriesReply { term: *term, ..Default::default() };
             let (from, to) = if *says { (0, 1) } else { (1, 0) };
             let said = Wire { at: Duration::from_millis(*millis), ..wire(from, to, *says, Said::Appended(&reply)) };
             watcher.hear(&said)
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(rule(&[(0, 3, false), (10, 2, true)]), None, "it was on its way out");
         assert_eq!(rule(&[(0, 3, false), (500, 2, true)]), Some("AllServers.2"));
         let mut watcher = Terms::new(2);
-        let reply = |term| AppendEntriesReply { term, success: true, retry_at: 0 };
+        let reply = |term| AppendEntriesReply { term, ..Default::default() };
         watcher.hear(&wire(1, 0, false, Said::Appended(&reply(3)))).unwrap();
         watcher.begin_life(ServerId(0));
         let late = reply(2);
