@@ -154,6 +154,18 @@ fn each_run_is_announced_before_it_begins() {
     );
 }
 
+#[test]
+fn the_card_sums_each_part_and_tells_what_was_spent() {
+    let card = stdout(&lab(&["run", "rpc_bytes_2b", "count_2b", "reelection_2a", "--seeds", "2"]));
+    let points = |name: &str| tests::suites::find(name).expect("it is in the registry").points;
+    let both = points("rpc_bytes_2b") + points("count_2b");
+    let row = card.lines().find(|line| line.starts_with("part 2b: ")).unwrap_or_else(|| panic!("{card}"));
+    assert!(row.contains(&format!("{both}.0/{both} ")) && row.contains("4/4"), "{row}");
+    assert!(!card.contains("part 2a"), "one test is no sum: {card}");
+    let spent = card.lines().find(|line| line.contains("bytes for ten commands")).unwrap_or_else(|| panic!("{card}"));
+    assert!(spent.starts_with("rpc_bytes_2b: at most 10") && spent.ends_with("200000 are allowed"), "{spent}");
+}
+
 /// What finds a bug takes a build, and is measured elsewhere.
 #[test]
 fn a_bug_that_is_not_in_the_bank_is_answered_with_those_that_are() {
