@@ -6,12 +6,9 @@ use super::dice::Dice;
 use super::heal::heal_test;
 use super::plan::{Episode, Plan, Recipe};
 use super::shapes::Kind;
-use super::stage::Director;
+use super::stage::{Director, LEADER_LIMIT_MS};
 use super::stories::tell;
 use crate::harness::Lab;
-
-/// How long the first leader may take, and an episode's, in milliseconds.
-pub(super) const LEADER_LIMIT_MS: u64 = 1500;
 
 /// The index of the stream of an episode's client, among its triggers.
 const CLIENT_STREAM: u64 = 1 << 32;

@@ -27,6 +27,9 @@ use super::triggers::{Armed, Deed, Trigger};
 use crate::check::{Broken, Kind};
 use crate::harness::{Happening, Lab, WeakLab, command};
 
+/// How long the first leader may take, and an episode's, in milliseconds.
+pub(super) const LEADER_LIMIT_MS: u64 = 1500;
+
 /// How often the director looks around while it waits. Short against a message's
 /// way, and cheap: seventeen thousand looks in a run.
 const LOOK_AROUND: Duration = Duration::from_millis(1);

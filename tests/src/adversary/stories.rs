@@ -8,9 +8,8 @@
 use labsim::time::Duration;
 
 use super::plan::Episode;
-use super::play::LEADER_LIMIT_MS;
 use super::shapes::{Crashes, Down, End, Move, Shape, Snapshots, What};
-use super::stage::{Director, Leader};
+use super::stage::{Director, LEADER_LIMIT_MS, Leader};
 use super::triggers::{Deed, Moment, Trigger};
 
 /// How long a shape waits for the next leader, in milliseconds.
