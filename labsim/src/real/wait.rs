@@ -64,13 +64,19 @@ impl Waiters {
     /// Wakes the one who waits longest. Returns whether there was one.
     pub(crate) fn wake_one(&self) -> bool {
         let first = self.waiting.lock().pop_front();
-        first.is_some_and(|waiter| waiter.try_send(()).is_ok())
+        first.map(Self::wake).is_some()
     }
 
     /// Wakes all who wait. Returns how many there were.
     pub(crate) fn wake_all(&self) -> usize {
         let all = std::mem::take(&mut *self.waiting.lock());
-        all.into_iter().filter(|waiter| waiter.try_send(()).is_ok()).count()
+        all.into_iter().map(Self::wake).count()
+    }
+
+    /// Wakes who is off the list already. If its time is up just now, nobody
+    /// receives; it is notified all the same, for it will not find itself there.
+    fn wake(waiter: Sender<()>) {
+        let _ = waiter.try_send(());
     }
 
     /// Opens the lock, waits, and takes it again. Returns whether the time was

@@ -253,6 +253,31 @@ fn a_time_out_does_not_swallow_a_notification() {
     });
 }
 
+/// The same on the machine, where the two meet by chance: who notifies and who
+/// waits count alike.
+#[test]
+fn a_real_wait_and_who_notifies_it_count_alike() {
+    const WAITS: usize = 20_000;
+    in_a_real_world(|| {
+        let shared = Arc::new((Mutex::new(false), Condvar::new()));
+        let theirs = Arc::clone(&shared);
+        let waiter = thread::spawn("waiter", move || {
+            let is_notified =
+                |_: &usize| !theirs.1.wait_for(&mut theirs.0.lock(), Duration::from_micros(1)).timed_out();
+            let woken = (0..WAITS).filter(is_notified).count();
+            *theirs.0.lock() = true;
+            woken
+        });
+        let mut called = 0;
+        while !*shared.0.lock() {
+            called += usize::from(shared.1.notify_one());
+            called += shared.1.notify_all();
+        }
+        assert_eq!(waiter.join().unwrap(), called);
+        assert!(called > 0, "the two never meet");
+    });
+}
+
 /// Many waits on the machine's own condition, none of them lost.
 #[test]
 fn a_real_ping_pong_comes_to_its_end() {
