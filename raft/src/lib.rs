@@ -81,6 +81,7 @@
 //! | `persist.rs` | Figure 2, Persistent state | what survives a crash |
 //! | `snapshot.rs` | §7, Figure 13 | how the log forgets |
 //! | `peer.rs` | | the lock, the door and the threads |
+//! | `view.rs` | | what a peer shows of itself when the lock opens |
 //!
 //! # What is left out
 //!
@@ -119,6 +120,7 @@ mod snapshot;
 mod state;
 #[cfg(test)]
 mod testing;
+mod view;
 
 pub use apply::ApplyMsg;
 pub use bytes::Bytes;
@@ -127,4 +129,4 @@ pub use message::{
     RequestVoteArgs, RequestVoteReply, ServerId, Term,
 };
 pub use peer::{ELECTION_TIMEOUT, HEARTBEAT_INTERVAL, Raft, Settings, StartError};
-pub use state::{RoleName, View};
+pub use view::{PeerProgress, RoleName, Shown, StateView, View};

@@ -89,6 +89,11 @@ impl Log {
         Some(first)
     }
 
+    /// All entries, from the one after `base` on.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The entries from `first` on, `max` at the most. None from before `base`.
     pub(crate) fn entries_from(&self, first: Index, max: usize) -> &[Entry] {
         let from = self.slot(first).unwrap_or(self.entries.len()).min(self.entries.len());

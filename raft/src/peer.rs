@@ -18,6 +18,7 @@ use crate::apply::ApplyMsg;
 use crate::message::{ServerId, Term};
 use crate::persist::Kept;
 use crate::state::State;
+use crate::view::Publisher;
 
 /// How long a server waits for a leader before it stands for election (§5.2).
 /// Drawn anew at each restart of the timer; the end is excluded.
@@ -118,7 +119,7 @@ impl Raft {
         let state = State::new(me, servers, settings, Kept::load(&disk));
         let peers = state.peers();
         let raft = Arc::new(Self {
-            state: Mutex::observed(state, |state, watch| watch.publish(|| state.view())),
+            state: Mutex::observed(state, Publisher::observer()),
             role_changed: Condvar::new(),
             commit_advanced: Condvar::new(),
             disk,

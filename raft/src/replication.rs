@@ -19,6 +19,7 @@ use crate::message::{
 };
 use crate::peer::{HEARTBEAT_INTERVAL, Raft, StartError};
 use crate::state::{Role, State};
+use crate::view::PeerProgress;
 
 /// A leader's view of one follower's log. Invariant: `matched < next`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -304,6 +305,11 @@ impl State {
 }
 
 impl Progress {
+    /// How a view has it.
+    pub(crate) fn show((server, progress): (&ServerId, &Self)) -> PeerProgress {
+        PeerProgress { server: *server, next: progress.next, matched: progress.matched }
+    }
+
     /// Whether there are entries to send, in a log that ends at `last`.
     fn has_more(&self, last: Index) -> bool {
         self.next <= last && !self.in_flight

@@ -14,10 +14,11 @@ use labsim::time::Instant;
 use labsim::{note, rand};
 
 use crate::log::Log;
-use crate::message::{EntryId, Index, ServerId, Term};
+use crate::message::{Index, ServerId, Term};
 use crate::peer::{ELECTION_TIMEOUT, Settings};
 use crate::persist::{Journal, Kept, Unsaved};
 use crate::replication::Progress;
+use crate::view::{RoleName, StateView};
 
 /// Everything one peer knows, behind one lock.
 ///
@@ -76,40 +77,6 @@ pub(crate) enum Role {
     Follower,
     Candidate { votes: BTreeSet<ServerId> },
     Leader { progress: BTreeMap<ServerId, Progress> },
-}
-
-/// A role without what belongs to it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum RoleName {
-    /// Answers candidates and leaders.
-    Follower,
-    /// Asks for votes.
-    Candidate,
-    /// Was elected for its term.
-    Leader,
-}
-
-/// What a peer shows of itself at the end of each critical section.
-///
-/// It is published by the lock, through [`labsim::watch`]: nobody can forget to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct View {
-    /// Who it is.
-    pub server: ServerId,
-    /// Its current term.
-    pub term: Term,
-    /// What it is in that term.
-    pub role: RoleName,
-    /// Whom it voted for in that term.
-    pub voted_for: Option<ServerId>,
-    /// Its last entry.
-    pub last: EntryId,
-    /// The last entry that is in its snapshot.
-    pub base: EntryId,
-    /// The highest entry that it knows to be committed.
-    pub commit_index: Index,
-    /// The last entry that its service was, or is being, told of.
-    pub last_applied: Index,
 }
 
 impl State {
@@ -198,21 +165,24 @@ impl State {
         self.election_deadline = Some(Instant::now() + rand::between(ELECTION_TIMEOUT));
     }
 
-    pub(crate) fn view(&self) -> View {
-        let role = match self.role {
-            Role::Follower => RoleName::Follower,
-            Role::Candidate { .. } => RoleName::Candidate,
-            Role::Leader { .. } => RoleName::Leader,
+    /// What this server shows of itself.
+    pub(crate) fn view(&self) -> StateView<'_> {
+        let (role, progress) = match &self.role {
+            Role::Follower => (RoleName::Follower, Vec::new()),
+            Role::Candidate { .. } => (RoleName::Candidate, Vec::new()),
+            Role::Leader { progress } => (RoleName::Leader, progress.iter().map(Progress::show).collect()),
         };
-        View {
+        StateView {
             server: self.me,
             term: self.current_term,
             role,
             voted_for: self.voted_for,
-            last: self.log.last(),
             base: self.log.base(),
+            entries: self.log.entries(),
             commit_index: self.commit_index,
             last_applied: self.last_applied,
+            progress,
+            election_deadline: self.election_deadline,
         }
     }
 

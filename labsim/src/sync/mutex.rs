@@ -18,7 +18,8 @@ use crate::sim::{self, Core, Home, WaitList, Why};
 use crate::time::Instant;
 use crate::watch::Watch;
 
-type Observer<T> = Box<dyn Fn(&T, &Watch) + Send + Sync>;
+/// Whoever has the data locked is the only one to run it: its own lock is always free.
+type Observer<T> = parking_lot::Mutex<Box<dyn FnMut(&T, &Watch) + Send>>;
 
 /// A lock around `T`, as `parking_lot::Mutex`: no poisoning.
 ///
@@ -60,8 +61,8 @@ impl<T> Mutex<T> {
     /// });
     /// assert_eq!(seen.load(Ordering::Relaxed), 20 + 21);
     /// ```
-    pub fn observed(value: T, observer: impl Fn(&T, &Watch) + Send + Sync + 'static) -> Self {
-        Self { observer: Some(Box::new(observer)), ..Self::new(value) }
+    pub fn observed(value: T, observer: impl FnMut(&T, &Watch) + Send + 'static) -> Self {
+        Self { observer: Some(parking_lot::Mutex::new(Box::new(observer))), ..Self::new(value) }
     }
 
     /// Takes the lock, waiting for it as long as that takes.
@@ -241,7 +242,7 @@ impl<T> Mutex<T> {
             let opening = Opening { mutex: self, core, data: Some(data) };
             core.observe(|| {
                 if let Some(data) = &opening.data {
-                    observer(data, &Watch::THE);
+                    (*observer.lock())(data, &Watch::THE);
                 }
             });
             return opening.open();
@@ -264,7 +265,7 @@ impl<T> Mutex<T> {
         if let Some(observer) = &self.observer
             && !std::thread::panicking()
         {
-            real::observe(|| observer(data, &Watch::THE));
+            real::observe(|| (*observer.lock())(data, &Watch::THE));
         }
     }
 }

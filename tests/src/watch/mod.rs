@@ -165,5 +165,9 @@ fn view_of(server: u32) -> View {
         base: raft::EntryId::default(),
         commit_index: 0,
         last_applied: 0,
+        changed_from: 1,
+        changed: Vec::new(),
+        progress: Vec::new(),
+        election_deadline: None,
     }
 }
