@@ -27,6 +27,8 @@
 //!
 //! Boundary: names. Who finds a breach is in `watch`, `harness` and labsim.
 
+use std::time::Duration;
+
 use labsim::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 
@@ -185,6 +187,9 @@ pub struct Broken {
     pub rule: Option<&'static str>,
     /// The facts that contradict each other.
     pub message: String,
+    /// When those facts came about, to the nanosecond: what is in the run's record at
+    /// these moments is the evidence. May be empty.
+    pub moments: Vec<Duration>,
 }
 
 impl Broken {
@@ -195,7 +200,18 @@ impl Broken {
     /// If that is no id of [`RULES`] or [`PROMISES`].
     pub fn new(kind: Kind, rule: &'static str, message: impl Into<String>) -> Self {
         assert!(RULES.contains(&rule) || PROMISES.contains(&rule), "{rule} is no id of a rule or a promise");
-        Self { kind, rule: Some(rule), message: message.into() }
+        Self { rule: Some(rule), ..Self::unnamed(kind, message) }
+    }
+
+    /// What is wrong, and has no id.
+    pub fn unnamed(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, rule: None, message: message.into(), moments: Vec::new() }
+    }
+
+    /// The same, with the moments at which its facts came about.
+    #[must_use]
+    pub fn since(self, moments: impl IntoIterator<Item = Duration>) -> Self {
+        Self { moments: moments.into_iter().collect(), ..self }
     }
 
     /// What labsim or a watcher found, in the words of the labs.
@@ -216,7 +232,7 @@ impl Broken {
             }
             FailureKind::Raised => (Kind::Harness, None),
         };
-        Self { kind, rule, message: failure.message.clone() }
+        Self { rule, ..Self::unnamed(kind, failure.message.clone()) }
     }
 }
 

@@ -56,7 +56,7 @@ impl Lab {
         let terms: Vec<(usize, Term)> =
             connected.filter_map(|server| self.status(server).map(|(term, _)| (server, term))).collect();
         let Some((first, term)) = terms.first().copied() else {
-            self.fail(Broken { kind: Kind::Harness, rule: None, message: "no server is connected".to_owned() });
+            self.fail(Broken::unnamed(Kind::Harness, "no server is connected".to_owned()));
         };
         if let Some((other, other_term)) = terms.iter().find(|(_, other)| *other != term) {
             let message = format!("servers disagree on the term: S{first} is in {term}, S{other} in {other_term}");

@@ -163,8 +163,13 @@ impl Lab {
         let slack = labsim::is_simulated().then(|| Duration::from_micros(start_us));
         let watchers = Watchers::new(setup.servers, slack, Arc::clone(&trail.sights));
         let onlooker = Arc::new(Onlooker::default());
-        let shown = Arc::clone(&onlooker);
-        let watchers = watch::install(watchers, &network, move |wire| shown.show(&Happening::Message(wire)));
+        let (shown, shown_written) = (Arc::clone(&onlooker), Arc::clone(&onlooker));
+        let watchers = watch::install(
+            watchers,
+            &network,
+            move |wire| shown.show(&Happening::Message(wire)),
+            move |server, change| shown_written.show_written(server, change),
+        );
         let lab = Self {
             shared: Arc::new(Shared {
                 seed,

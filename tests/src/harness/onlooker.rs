@@ -8,7 +8,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
-use labsim::disk::{self, Change};
+use labsim::disk::Change;
+use raft::ServerId;
 
 use super::{Lab, Shared};
 use crate::watch::Wire;
@@ -63,6 +64,14 @@ impl Onlooker {
     }
 }
 
+impl Onlooker {
+    /// Shows a step of a server on its disk.
+    pub(super) fn show_written(&self, server: ServerId, change: &Change<'_>) {
+        let is_cut = matches!(change, Change::File { before, after, .. } if after < before);
+        self.show(&Happening::Writes { server: server.0 as usize, is_cut });
+    }
+}
+
 impl fmt::Debug for Onlooker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.get().is_some() { "looks on" } else { "nobody looks on" })
@@ -97,14 +106,5 @@ impl Lab {
     pub fn look_on(&self, look: impl Fn(&Happening<'_>) + Send + Sync + 'static) {
         let set = self.shared.onlooker.0.set(Box::new(look));
         assert!(set.is_ok(), "somebody looks on already");
-        let (shown, count) = (Arc::downgrade(&self.shared.onlooker), self.count());
-        disk::observe(move |written| {
-            // A lab makes its servers before any other node.
-            let server = written.node.0 as usize;
-            let is_cut = matches!(written.change, Change::File { before, after, .. } if after < before);
-            if let Some(onlooker) = shown.upgrade().filter(|_| server < count) {
-                onlooker.show(&Happening::Writes { server, is_cut });
-            }
-        });
     }
 }

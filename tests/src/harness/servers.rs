@@ -64,7 +64,7 @@ impl Lab {
             return;
         }
         let Ok(raft) = started else {
-            self.fail(Broken { kind: Kind::Harness, rule: None, message: format!("{me} did not start") });
+            self.fail(Broken::unnamed(Kind::Harness, format!("{me} did not start")));
         };
         let (lab, served) = (self.clone(), Arc::clone(&raft));
         node.spawn("service", move || {

@@ -202,7 +202,7 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunRe
         }
         Err(_) => {
             let message = "the simulator itself failed, and printed why".to_owned();
-            result.broken = Some(Broken { kind: Kind::Harness, rule: None, message });
+            result.broken = Some(Broken::unnamed(Kind::Harness, message));
             (result, Trace::default())
         }
     }

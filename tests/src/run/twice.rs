@@ -65,7 +65,7 @@ pub(super) fn has_ended(run: &RunResult) -> bool {
 }
 
 fn not_deterministic(message: String) -> Broken {
-    Broken { kind: Kind::NotDeterministic, rule: None, message }
+    Broken::unnamed(Kind::NotDeterministic, message)
 }
 
 /// How a run ends, in a line.

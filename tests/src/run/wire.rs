@@ -112,6 +112,7 @@ struct CarriedBroken {
     kind: Kind,
     rule: Option<String>,
     message: String,
+    moments: Vec<Duration>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,8 +153,12 @@ impl Carried {
             bytes,
             hash,
         } = result;
-        let broken =
-            broken.map(|Broken { kind, rule, message }| CarriedBroken { kind, rule: rule.map(str::to_owned), message });
+        let broken = broken.map(|Broken { kind, rule, message, moments }| CarriedBroken {
+            kind,
+            rule: rule.map(str::to_owned),
+            message,
+            moments,
+        });
         let carry = |Note { at, node, thread, topic, text }| CarriedNote { at, node, thread, topic, text };
         let notes = notes.into_iter().map(carry).collect();
         let stacks = stacks.into_iter().map(|ThreadStack { thread, stack }| (thread, stack)).collect();
@@ -185,10 +190,11 @@ impl Carried {
     }
 
     pub(super) fn unpack(self, job: Job, mode: Mode, output: Output) -> RunResult {
-        let broken = self.broken.map(|CarriedBroken { kind, rule, message }| Broken {
+        let broken = self.broken.map(|CarriedBroken { kind, rule, message, moments }| Broken {
             kind,
             rule: rule.map(|rule| interned(&rule)),
             message,
+            moments,
         });
         let uncarry = |CarriedNote { at, node, thread, topic, text }| Note { at, node, thread, topic, text };
         RunResult {

@@ -51,7 +51,7 @@ impl LogMatching {
         if before.index > INDEX_MAX {
             let message =
                 format!("{} sends entries after index {}, which no log of a run reaches", wire.from, before.index);
-            return Err(Broken { kind: Kind::Limit, rule: None, message });
+            return Err(Broken::unnamed(Kind::Limit, message));
         }
         for entry in &args.entries {
             let id = EntryId { term: entry.term, index: before.index + 1 };

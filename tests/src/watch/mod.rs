@@ -11,11 +11,21 @@
 
 mod applies;
 mod campaigns;
+mod claims;
+mod committed;
+mod electable;
 mod election_safety;
+mod known;
+mod leader_completeness;
 mod log_matching;
+mod log_rules;
+mod match_true;
+mod monotone;
 mod one_vote_per_term;
+mod persisted;
 mod quorum;
 mod sights;
+mod stuck;
 mod terms;
 mod wire;
 
@@ -23,17 +33,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use labrpc::Network;
+use labsim::disk::{self, Change};
 use labsim::watch::{self, Seen};
 use parking_lot::Mutex;
 use raft::{ELECTION_TIMEOUT, RoleName, ServerId, View};
 
 pub use self::applies::{Applies, show};
 pub use self::campaigns::Campaigns;
+pub use self::committed::{Commit, Committed};
 pub use self::election_safety::ElectionSafety;
+pub use self::known::{Asked, Face, Known, Log, OnDisk, Open, Server, Step};
 pub use self::log_matching::LogMatching;
 pub use self::one_vote_per_term::OneVotePerTerm;
+pub use self::persisted::{Persisted, Promise, Restart};
 pub use self::quorum::Quorum;
 pub use self::sights::{Sight, Sights};
+pub use self::stuck::Applying;
 pub use self::terms::Terms;
 pub use self::wire::{Said, Wire};
 use crate::check::Broken;
@@ -42,13 +57,22 @@ use crate::check::Broken;
 #[derive(Debug)]
 pub struct Watchers {
     sights: Arc<Mutex<Sights>>,
+    known: Known,
     election_safety: ElectionSafety,
     one_vote_per_term: OneVotePerTerm,
     quorum: Quorum,
     log_matching: LogMatching,
-    /// Judge by time: not where that is the machine's.
-    terms: Option<Terms>,
-    campaigns: Option<Campaigns>,
+    committed: Committed,
+    persisted: Persisted,
+    by_time: Option<ByTime>,
+}
+
+/// Who judges by time: not where that is the machine's.
+#[derive(Debug)]
+struct ByTime {
+    terms: Terms,
+    campaigns: Campaigns,
+    applying: Applying,
 }
 
 impl Watchers {
@@ -56,47 +80,75 @@ impl Watchers {
     /// and can be read when it is over. `slack` is how late threads may start and
     /// disks may be; without it nobody is judged by when they do something.
     pub fn new(servers: usize, slack: Option<Duration>, sights: Arc<Mutex<Sights>>) -> Self {
+        let by_time = |slack| ByTime {
+            terms: Terms::new(servers),
+            campaigns: Campaigns::new(servers, ELECTION_TIMEOUT, slack),
+            applying: Applying::new(servers, slack),
+        };
         Self {
             sights,
+            known: Known::new(servers),
             election_safety: ElectionSafety::default(),
             one_vote_per_term: OneVotePerTerm::default(),
             quorum: Quorum::new(servers),
             log_matching: LogMatching::default(),
-            terms: slack.map(|_| Terms::new(servers)),
-            campaigns: slack.map(|slack| Campaigns::new(servers, ELECTION_TIMEOUT, slack)),
+            committed: Committed::default(),
+            persisted: Persisted::new(servers),
+            by_time: slack.map(by_time),
         }
     }
 
     /// Threads may start this late from now on, and disks be this late, if that is
     /// more than before: for the whole run, since what is late comes later.
     pub fn allow(&mut self, slack: Duration) {
-        if let Some(campaigns) = &mut self.campaigns {
-            campaigns.allow(slack);
+        if let Some(by_time) = &mut self.by_time {
+            by_time.campaigns.allow(slack);
+            by_time.applying.allow(slack);
         }
     }
 
     /// A server starts, for the first time or again.
     pub fn begin_life(&mut self, moment: Duration, server: ServerId) {
-        if let Some(terms) = &mut self.terms {
-            terms.begin_life(server);
-        }
-        if let Some(campaigns) = &mut self.campaigns {
-            campaigns.begin_life(moment, server);
+        self.persisted.end_life(&self.known, server);
+        self.known.begin_life(server);
+        if let Some(by_time) = &mut self.by_time {
+            by_time.terms.begin_life(server);
+            by_time.campaigns.begin_life(moment, server);
+            by_time.applying.begin_life(server.0 as usize);
         }
     }
 
-    /// Takes notice of what a server publishes.
+    /// Takes notice of what a server publishes. Of several promises that it breaks the
+    /// first counts, and they are asked in this order: what it forgot, what it is, what
+    /// its log is like, what it believes of others, what it commits by that.
     ///
     /// # Errors
     ///
     /// If it breaks a promise.
     pub fn observe(&mut self, moment: Duration, view: &View) -> Result<(), Broken> {
+        let server = view.server;
         self.sights.lock().note(view);
-        if let Some(campaigns) = self.campaigns.as_mut().filter(|_| view.role == RoleName::Leader) {
-            campaigns.leads(view.server);
+        if let Some(by_time) = self.by_time.as_mut().filter(|_| view.role == RoleName::Leader) {
+            by_time.campaigns.leads(server);
         }
+        if self.known.server(server).face.is_none() {
+            self.persisted.begins(&self.known.server(server).log, view, moment)?;
+        }
+        let step = self.known.take(moment, view);
+        let known = &self.known;
+        monotone::observe(&step, view, moment)?;
         self.one_vote_per_term.observe(moment, view)?;
-        self.election_safety.observe(moment, view)
+        self.election_safety.observe(moment, view)?;
+        if let Some((first, _)) = step.removed {
+            log_rules::observe(known, &step, view, moment)?;
+            self.persisted.removed(server, first, &known.server(server).log);
+        }
+        leader_completeness::observe(known, &self.committed, &step, view, moment)?;
+        match_true::observe(known, &step, view, moment)?;
+        if let Some((first, last)) = self.committed.observe(known, &step, view)? {
+            (first..=last).try_for_each(|index| electable::observe(known, view, index, moment))?;
+        }
+        self.by_time.as_mut().map_or(Ok(()), |by_time| by_time.applying.observe(view, moment))
     }
 
     /// Takes notice of a message.
@@ -105,29 +157,52 @@ impl Watchers {
     ///
     /// If it breaks a promise.
     pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
+        self.known.hear(wire);
+        let known = &self.known;
         self.one_vote_per_term.hear(wire)?;
         self.quorum.hear(wire)?;
         self.election_safety.hear(wire)?;
+        claims::hear(known, wire)?;
+        self.persisted.hear(known, wire)?;
         self.log_matching.hear(wire)?;
-        if let Some(terms) = &mut self.terms {
-            terms.hear(wire)?;
-        }
-        self.campaigns.as_mut().map_or(Ok(()), |campaigns| campaigns.hear(wire))
+        self.known.close(wire);
+        let Some(by_time) = &mut self.by_time else { return Ok(()) };
+        by_time.terms.hear(wire)?;
+        by_time.campaigns.hear(wire)
+    }
+
+    /// A server's disk was synced.
+    pub fn synced(&mut self, server: ServerId) {
+        self.known.synced(server);
     }
 }
 
 /// Sets watchers on the calling thread's world, and on the network of its servers.
-/// `then` is shown each message that they have found nothing wrong with.
+/// `then` is shown each message that they have found nothing wrong with, and
+/// `then_written` each step of a server on its disk.
 pub fn install(
     watchers: Watchers,
     network: &Network,
     then: impl Fn(&Wire<'_>) + Send + Sync + 'static,
+    then_written: impl Fn(ServerId, &Change<'_>) + Send + Sync + 'static,
 ) -> Arc<Mutex<Watchers>> {
     let watchers = Arc::new(Mutex::new(watchers));
     let views = Arc::clone(&watchers);
     watch::subscribe(move |seen: &Seen, view: &View| {
         let judged = views.lock().observe(seen.at, view);
         end_if(judged);
+    });
+    let (disks, servers) = (Arc::clone(&watchers), watchers.lock().known.count());
+    disk::observe(move |written| {
+        // A lab makes its servers before any other node.
+        if (written.node.0 as usize) >= servers {
+            return;
+        }
+        let server = ServerId(written.node.0);
+        if written.change == Change::Synced {
+            disks.lock().synced(server);
+        }
+        then_written(server, &written.change);
     });
     let messages = Arc::clone(&watchers);
     network.observe(move |passing| {

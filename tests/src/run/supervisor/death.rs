@@ -52,7 +52,7 @@ pub(super) fn broken(
 }
 
 fn limit(message: String) -> Broken {
-    Broken { kind: Kind::Limit, rule: None, message }
+    Broken::unnamed(Kind::Limit, message)
 }
 
 /// It ended without our help.
@@ -63,7 +63,7 @@ fn ended(status: Option<ExitStatus>, output: &Output) -> Broken {
         return limit("ran out of memory: an allocation failed".to_owned());
     }
     if output.contains("stack overflow") || output.contains("has overflowed its stack") {
-        return Broken { kind: Kind::Panic, rule: None, message: STACK_OVERFLOW.to_owned() };
+        return Broken::unnamed(Kind::Panic, STACK_OVERFLOW.to_owned());
     }
     match (status.and_then(|status| status.code()), signal) {
         (Some(code), _) => outside(format!(
@@ -75,15 +75,14 @@ fn ended(status: Option<ExitStatus>, output: &Output) -> Broken {
         ),
         // A simulated thread that overflows its stack is caught where there are
         // signals, and named.
-        (None, Some(SIGBUS | 11)) => Broken {
-            kind: Kind::Panic,
-            rule: None,
-            message: format!(
+        (None, Some(SIGBUS | 11)) => {
+            let message = format!(
                 "the program was killed by {}: unsafe code touched memory that is not its own, or an OS thread \
                  overflowed its stack",
                 name(signal)
-            ),
-        },
+            );
+            Broken::unnamed(Kind::Panic, message)
+        }
         (None, _) => outside(format!("the program was killed by {}", name(signal))),
     }
 }

@@ -57,7 +57,7 @@ impl Patience {
         let is_news = self.told.insert(job.test.name);
         let notice = format!("{message}; neither are the seeds after it, which count as failed");
         Some(RunResult {
-            broken: Some(Broken { kind, rule: None, message }),
+            broken: Some(Broken::unnamed(kind, message)),
             warnings: if is_news { vec![notice] } else { Vec::new() },
             ..RunResult::empty(job, mode)
         })
@@ -86,7 +86,7 @@ mod tests {
                 if patience.instead_of(job, Mode::Simulated).is_some() {
                     return false;
                 }
-                let broken = Broken { kind: Kind::Stuck, rule: None, message: "no end".to_owned() };
+                let broken = Broken::unnamed(Kind::Stuck, "no end".to_owned());
                 patience.learn(&RunResult {
                     broken: (*run != b'.').then_some(broken),
                     abandoned: matches!(run, b's' | b'q'),
@@ -113,7 +113,7 @@ mod tests {
         let mut tests = suites::all();
         let (test, other) = (tests.next().expect("a test"), tests.next().expect("another"));
         for seed in 0..3 {
-            let broken = Some(Broken { kind: Kind::Limit, rule: None, message: "too slow".to_owned() });
+            let broken = Some(Broken::unnamed(Kind::Limit, "too slow".to_owned()));
             let job = Job { test, seed };
             patience.learn(&RunResult {
                 broken,

@@ -1,0 +1,178 @@
+//! What is committed, and by what right: Leaders.4, AppendEntries.5, and
+//! Figure3.StateMachineSafety as soon as it is lost (§5.3, §5.4.2, Figure 8).
+//!
+//! The first server that shows an index as committed must lead, with an entry of its
+//! own term there or after it that a majority has confirmed to it in that term. All
+//! others must have the same entry when they follow. So a wrong commit is named when
+//! it is made, and not when somebody has applied something else.
+//!
+//! Boundary: one table of what is committed. What may still become of it is in
+//! `electable.rs` and `durable.rs`.
+
+use std::time::Duration;
+
+use raft::{EntryId, Index, PeerProgress, RoleName, ServerId, Shown, Term, View};
+
+use super::at;
+use super::known::{Known, Step};
+use crate::check::{Broken, Kind};
+
+/// What was committed first at each index.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// By index, from 1 on.
+    first: Vec<Commit>,
+}
+
+/// Who committed an entry first.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit {
+    /// The entry.
+    pub entry: Shown,
+    /// Who.
+    pub by: ServerId,
+    /// In which term.
+    pub in_term: Term,
+    /// When.
+    pub at: Duration,
+}
+
+impl Committed {
+    /// The highest index that anybody has committed.
+    pub fn highest(&self) -> Index {
+        self.first.len() as Index
+    }
+
+    /// Who committed that index first, if anybody has.
+    pub fn at(&self, index: Index) -> Option<&Commit> {
+        self.first.get(usize::try_from(index.checked_sub(1)?).ok()?)
+    }
+
+    /// The last one that was committed in a term before `term`, with its index.
+    pub fn last_before(&self, term: Term) -> Option<(Index, &Commit)> {
+        // Nearly always the last: a term's leader commits after those before it.
+        let slot = self.first.iter().rposition(|commit| commit.in_term < term)?;
+        Some((slot as Index + 1, &self.first[slot]))
+    }
+
+    /// Takes notice of a view. Returns the indexes that it is the first to commit.
+    ///
+    /// # Errors
+    ///
+    /// If it had no right to commit them, or has another entry where one is committed.
+    pub fn observe(&mut self, known: &Known, step: &Step, view: &View) -> Result<Option<(Index, Index)>, Broken> {
+        // A life begins with its snapshot, which was committed in another.
+        let from = step.before.map_or(view.base.index, |before| before.commit_index);
+        if view.commit_index <= from {
+            return Ok(None);
+        }
+        let server = known.server(view.server);
+        let moment = server.face.map_or(Duration::ZERO, |face| face.at);
+        for index in from + 1..=view.commit_index.min(self.highest()) {
+            let (Some(own), Some(first)) = (server.log.at(index), self.at(index)) else { continue };
+            if own != first.entry {
+                return Err(differs(moment, view, index, own, first));
+            }
+        }
+        let new = self.highest() + 1;
+        if new > view.commit_index {
+            return Ok(None);
+        }
+        judge_right(moment, known, view)?;
+        for index in new..=view.commit_index {
+            let Some(entry) = server.log.at(index) else {
+                // Only in a snapshot: nobody has shown what was there.
+                let entry = Shown { term: 0, digest: 0 };
+                self.first.push(Commit { entry, by: view.server, in_term: view.term, at: moment });
+                continue;
+            };
+            self.first.push(Commit { entry, by: view.server, in_term: view.term, at: moment });
+        }
+        Ok(Some((new, view.commit_index)))
+    }
+}
+
+fn differs(moment: Duration, view: &View, index: Index, own: Shown, first: &Commit) -> Broken {
+    let message = format!(
+        "{} commits index {index} with an entry of term {} at {}; {} committed one of term {} there at {}",
+        view.server,
+        own.term,
+        at(moment),
+        first.by,
+        first.entry.term,
+        at(first.at)
+    );
+    let rule = if view.role == RoleName::Leader { "Figure3.StateMachineSafety" } else { "AppendEntries.5" };
+    Broken::new(Kind::Safety, rule, message).since([first.at, moment])
+}
+
+/// Whether `view` may be the first to show its commit index.
+fn judge_right(moment: Duration, known: &Known, view: &View) -> Result<(), Broken> {
+    let (me, server, index) = (view.server, known.server(view.server), view.commit_index);
+    if !known.has_heard() && known.count() > 1 {
+        return Ok(()); // Its messages are none that anybody could read.
+    }
+    if view.role != RoleName::Leader {
+        let message =
+            format!("{me} commits index {index} at {} as a follower, and no leader has committed it", at(moment));
+        return Err(Broken::new(Kind::Safety, "AppendEntries.5", message).since([moment]));
+    }
+    let peers = known.servers().map(|(peer, _)| peer).filter(|peer| *peer != me);
+    let mut confirmed: Vec<(Index, ServerId)> = peers.map(|peer| (server.confirmed(view.term, peer), peer)).collect();
+    confirmed.sort_unstable_by(|a, b| b.cmp(a));
+    let needed = known.majority() - 1;
+    // With itself, a majority has the log up to here.
+    let majority = if needed == 0 { server.log.last().index } else { confirmed[needed - 1].0 };
+    if majority < index {
+        return Err(without_majority(moment, known, view, &confirmed));
+    }
+    let majority = majority.min(server.log.last().index);
+    let term_there = server.log.term_at(majority).unwrap_or_default();
+    if term_there != view.term {
+        let message = format!(
+            "{me} leads term {} and commits index {index} at {}; the last entry that a majority has confirmed to it is \
+             {majority}, of term {term_there}",
+            view.term,
+            at(moment)
+        );
+        return Err(Broken::new(Kind::Safety, "Leaders.4", message).since([moment]));
+    }
+    // Its own copy counts if it is on its disk, and nobody needs it if the others are enough.
+    let own = EntryId { term: server.log.term_at(index).unwrap_or_default(), index };
+    let others = confirmed.iter().filter(|(stored, _)| *stored >= index).count();
+    if others < known.majority() && !server.has_on_disk(own) {
+        let message = format!(
+            "{me} commits index {index} at {}: {others} of the others have confirmed it, so it counts itself; but its \
+             own entry {index} is not on its disk: nothing was synced since it was appended",
+            at(moment)
+        );
+        let kind = Kind::PromisedBeforePersisted;
+        return Err(Broken::new(kind, "PersistedBeforePromised", message).since([moment]));
+    }
+    Ok(())
+}
+
+fn without_majority(moment: Duration, known: &Known, view: &View, confirmed: &[(Index, ServerId)]) -> Broken {
+    let (me, index, term) = (view.server, view.commit_index, view.term);
+    let list: Vec<String> = confirmed.iter().map(|(stored, peer)| format!("{peer} {stored}")).collect();
+    let facts = format!(
+        "{me} leads term {term} and commits index {index} at {}; it takes {} servers, and in this term the others have \
+         confirmed: {}",
+        at(moment),
+        known.majority(),
+        list.join(", ")
+    );
+    // Would answers of another term fill what lacks?
+    let otherwise = |(stored, peer): &(Index, ServerId)| {
+        let other = known.server(me).confirmed_otherwise(term, *peer);
+        *stored >= index || other.is_some_and(|(_, other)| other >= index)
+    };
+    let with_others = 1 + confirmed.iter().filter(|each| otherwise(each)).count();
+    let has_taken_it = |progress: &PeerProgress| progress.matched >= index;
+    let rule = if with_others >= known.majority() && view.progress.iter().any(has_taken_it) {
+        "StaleReply"
+    } else {
+        "Leaders.4"
+    };
+    Broken::new(Kind::Safety, rule, facts).since([moment])
+}

@@ -1,0 +1,478 @@
+//! What is known of each server: what it has published, what its disk may hold, and
+//! what it is being asked.
+//!
+//! Watchers judge by this. It errs on the side of the server, always: a disk *may*
+//! hold what was synced after it was published, or in the very critical section that
+//! made it; a question is open from its arrival until its answer has left, and what is
+//! said in the answer may have been true at any moment in between.
+//!
+//! Boundary: remembers. Judges nothing.
+
+use std::time::Duration;
+
+use raft::{EntryId, Index, RoleName, ServerId, Shown, Term, View};
+
+use super::wire::{Said, Wire};
+
+/// All servers of a run.
+#[derive(Debug)]
+pub struct Known {
+    servers: Vec<Server>,
+    /// What each call has asked, by its number, from 1 on.
+    calls: Vec<Option<Asked>>,
+}
+
+/// One server, in its present life.
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    /// What it published last. None before it has published anything.
+    pub face: Option<Face>,
+    /// Its log then.
+    pub log: Log,
+    /// What its disk may hold.
+    pub disk: OnDisk,
+    /// How many views it has published in this life.
+    pub views: u64,
+    /// Its disk was synced after its last view.
+    pub is_synced: bool,
+    /// What it was asked, and has not answered.
+    pub open: Vec<Open>,
+    /// What the others have confirmed to it, by the term that it asked in, the latest
+    /// last: for each, the last entry.
+    confirmed: Vec<(Term, Vec<Index>)>,
+}
+
+/// What a view says in a few numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Face {
+    /// When it was published.
+    pub at: Duration,
+    /// Its current term.
+    pub term: Term,
+    /// What it is in that term.
+    pub role: RoleName,
+    /// Whom it voted for in that term.
+    pub voted_for: Option<ServerId>,
+    /// The last entry that it knows to be committed.
+    pub commit_index: Index,
+    /// The last entry that its service was told of.
+    pub last_applied: Index,
+}
+
+/// A server's log, from the entry after its snapshot on.
+#[derive(Clone, Default, Debug)]
+pub struct Log {
+    /// The last entry in the snapshot.
+    pub base: EntryId,
+    entries: Vec<Shown>,
+}
+
+/// What a disk may hold at best: what the server has published, up to the last view
+/// that was followed by a sync.
+#[derive(Clone, Default, Debug)]
+pub struct OnDisk {
+    /// The term.
+    pub term: Term,
+    /// The vote in that term.
+    pub voted_for: Option<ServerId>,
+    /// The last entry in its snapshot.
+    pub base: EntryId,
+    /// Which view it may be equal to.
+    pub view: u64,
+    /// Up to here it has what the server's log has now.
+    agrees_to: Index,
+    /// What it may have after that, where the log has something else or nothing now.
+    tail: Vec<Shown>,
+}
+
+/// A question that a server is at.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// The number of its call. A question that came twice is open until both are
+    /// answered.
+    pub call: u64,
+    /// How many of it are open.
+    pub count: u32,
+    /// When the first came.
+    pub since: Duration,
+    /// What was asked.
+    pub asked: Asked,
+    /// In which view, first, the log had the entry before those that it brings.
+    pub had_prev: Option<u64>,
+    /// In which view, first, the log had all of it.
+    pub had_last: Option<u64>,
+    /// In some view the server's log was not more up to date than the candidate's.
+    pub was_behind: bool,
+    /// The terms of the entries after the first, for AppendEntries: what conflicts.
+    pub terms: Vec<Term>,
+}
+
+/// What a request says, as far as its answer is about that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// A vote, by a candidate with that last entry.
+    Vote {
+        /// The term.
+        term: Term,
+        /// Who asks.
+        candidate: ServerId,
+        /// Its last entry.
+        last: EntryId,
+    },
+    /// To store entries.
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The entry before them.
+        prev: EntryId,
+        /// The last of them; `prev` if there are none.
+        last: EntryId,
+    },
+    /// To take a snapshot over.
+    Install {
+        /// The leader's term.
+        term: Term,
+        /// The last entry in it.
+        last: EntryId,
+    },
+}
+
+/// How a server's log has changed from one view to the next.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it had published before in this life.
+    pub before: Option<Face>,
+    /// Its last snapshot then.
+    pub base_before: EntryId,
+    /// The first index from which entries have gone, other than into a snapshot, and
+    /// those entries.
+    pub removed: Option<(Index, Vec<Shown>)>,
+}
+
+impl Asked {
+    /// Reads a request. None for an answer.
+    pub fn read(said: &Said<'_>) -> Option<Self> {
+        match said {
+            Said::RequestVote(args) => Some(Self::Vote { term: args.term, candidate: args.candidate, last: args.last }),
+            Said::AppendEntries(args) => {
+                let index = args.prev.index + args.entries.len() as Index;
+                let last = args.entries.last().map_or(args.prev, |entry| EntryId { term: entry.term, index });
+                Some(Self::Append { term: args.term, prev: args.prev, last })
+            }
+            Said::InstallSnapshot(args) => Some(Self::Install { term: args.term, last: args.last_included }),
+            _ => None,
+        }
+    }
+
+    /// The term that it was asked in.
+    pub fn term(&self) -> Term {
+        match self {
+            Self::Vote { term, .. } | Self::Append { term, .. } | Self::Install { term, .. } => *term,
+        }
+    }
+}
+
+impl Log {
+    /// The last entry.
+    pub fn last(&self) -> EntryId {
+        EntryId {
+            term: self.entries.last().map_or(self.base.term, |entry| entry.term),
+            index: self.base.index + self.entries.len() as Index,
+        }
+    }
+
+    /// The entry at an index that is after the snapshot.
+    pub fn at(&self, index: Index) -> Option<Shown> {
+        let slot = index.checked_sub(self.base.index + 1)?;
+        self.entries.get(usize::try_from(slot).ok()?).copied()
+    }
+
+    /// The term at an index, as far as it is known.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index { Some(self.base.term) } else { self.at(index).map(|entry| entry.term) }
+    }
+
+    /// True if the log has that very entry, in its snapshot perhaps.
+    pub fn contains(&self, id: EntryId) -> bool {
+        id.index < self.base.index || self.term_at(id.index) == Some(id.term)
+    }
+
+    /// All after the snapshot, with their indexes.
+    pub fn entries(&self) -> impl Iterator<Item = (Index, Shown)> + '_ {
+        (self.base.index + 1..).zip(self.entries.iter().copied())
+    }
+
+    /// Takes a view over. Returns what has gone, other than into a snapshot.
+    fn fold(&mut self, view: &View) -> Option<(Index, Vec<Shown>)> {
+        let first = view.base.index + 1;
+        let kept = view.changed_from.max(first);
+        let gone_from = slot_after(self.base.index, kept).min(self.entries.len());
+        let removed: Vec<Shown> = self.entries[gone_from..].to_vec();
+        let removed = (!removed.is_empty()).then_some((kept.max(self.base.index + 1), removed));
+        self.entries.truncate(gone_from);
+        let trimmed = slot_after(self.base.index, first).min(self.entries.len());
+        self.entries.drain(..trimmed);
+        self.base = view.base;
+        self.entries.extend_from_slice(&view.changed);
+        removed
+    }
+}
+
+fn slot_after(base: Index, index: Index) -> usize {
+    usize::try_from(index.saturating_sub(base + 1)).expect("a log fits in memory")
+}
+
+impl OnDisk {
+    /// True if the disk may have that very entry, `log` being the server's own.
+    pub fn contains(&self, log: &Log, id: EntryId) -> bool {
+        if id.index <= self.base.index {
+            return true; // In the snapshot: it was committed.
+        }
+        if id.index <= self.agrees_to {
+            return log.contains(id);
+        }
+        let slot = slot_after(self.agrees_to, id.index);
+        self.tail.get(slot).is_some_and(|entry| entry.term == id.term)
+    }
+
+    /// The last entry that it may have.
+    pub fn last(&self, log: &Log) -> EntryId {
+        match self.tail.last() {
+            Some(entry) => EntryId { term: entry.term, index: self.agrees_to + self.tail.len() as Index },
+            None => EntryId { term: log.term_at(self.agrees_to).unwrap_or_default(), index: self.agrees_to },
+        }
+    }
+
+    /// The log has lost entries from `first` on, before anything was synced.
+    fn keep_removed(&mut self, first: Index, removed: &[Shown]) {
+        if first <= self.agrees_to {
+            let shared = usize::try_from(self.agrees_to + 1 - first).expect("a log fits in memory");
+            let mut tail = removed[..shared.min(removed.len())].to_vec();
+            tail.append(&mut self.tail);
+            self.tail = tail;
+            self.agrees_to = first - 1;
+        }
+    }
+}
+
+impl Server {
+    /// All that it has published may be on its disk now.
+    fn settle(&mut self) {
+        let Some(face) = &self.face else { return };
+        self.disk = OnDisk {
+            term: face.term,
+            voted_for: face.voted_for,
+            base: self.log.base,
+            view: self.views,
+            agrees_to: self.log.last().index,
+            tail: Vec::new(),
+        };
+    }
+
+    /// Its disk may have that very entry.
+    pub fn has_on_disk(&self, id: EntryId) -> bool {
+        self.disk.contains(&self.log, id)
+    }
+
+    /// The last entry that its disk may have.
+    pub fn last_on_disk(&self) -> EntryId {
+        self.disk.last(&self.log)
+    }
+
+    /// The last entry that `peer` has confirmed in answer to requests of `term`.
+    pub fn confirmed(&self, term: Term, peer: ServerId) -> Index {
+        let of_term = self.confirmed.iter().rfind(|(asked, _)| *asked == term);
+        of_term.map_or(0, |(_, by_peer)| by_peer[peer.0 as usize])
+    }
+
+    /// The same, in answer to requests of any other term that it led in this life, with
+    /// that term.
+    pub fn confirmed_otherwise(&self, term: Term, peer: ServerId) -> Option<(Term, Index)> {
+        let others = self.confirmed.iter().filter(|(asked, _)| *asked != term);
+        others.map(|(asked, by_peer)| (*asked, by_peer[peer.0 as usize])).max_by_key(|(_, index)| *index)
+    }
+
+    fn confirm(&mut self, servers: usize, term: Term, peer: ServerId, index: Index) {
+        let at = self.confirmed.iter().rposition(|(asked, _)| *asked == term).unwrap_or_else(|| {
+            self.confirmed.push((term, vec![0; servers]));
+            self.confirmed.len() - 1
+        });
+        let most = &mut self.confirmed[at].1[peer.0 as usize];
+        *most = index.max(*most);
+    }
+
+    /// Takes notice, for every open question, of what the log is like now.
+    fn look_at_open(&mut self) {
+        let (log, views) = (&self.log, self.views);
+        for open in &mut self.open {
+            match open.asked {
+                Asked::Append { prev, last, .. } => {
+                    if open.had_prev.is_none() && log.contains(prev) {
+                        open.had_prev = Some(views);
+                    }
+                    if open.had_last.is_none() && log.contains(last) {
+                        open.had_last = Some(views);
+                    }
+                }
+                Asked::Install { last, .. } => {
+                    if open.had_last.is_none() && log.contains(last) {
+                        open.had_last = Some(views);
+                    }
+                }
+                Asked::Vote { last, .. } => open.was_behind |= log.last() <= last,
+            }
+        }
+    }
+}
+
+impl Known {
+    /// So many servers, of which nothing is known.
+    pub fn new(servers: usize) -> Self {
+        Self { servers: vec![Server::default(); servers], calls: Vec::new() }
+    }
+
+    /// One of them.
+    pub fn server(&self, server: ServerId) -> &Server {
+        &self.servers[server.0 as usize]
+    }
+
+    /// All of them, in order.
+    pub fn servers(&self) -> impl Iterator<Item = (ServerId, &Server)> {
+        (0..).map(ServerId).zip(&self.servers)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// How many are a majority of all.
+    pub fn majority(&self) -> usize {
+        self.servers.len() / 2 + 1
+    }
+
+    /// What a call has asked, if it is one of Raft's.
+    pub fn asked(&self, call: u64) -> Option<Asked> {
+        self.calls.get(usize::try_from(call).ok()?).copied().flatten()
+    }
+
+    /// A server starts, and knows what its disk holds. What that may be is still here;
+    /// all else is of its former life.
+    pub fn begin_life(&mut self, server: ServerId) {
+        let known = &mut self.servers[server.0 as usize];
+        *known =
+            Server { log: std::mem::take(&mut known.log), disk: std::mem::take(&mut known.disk), ..Server::default() };
+    }
+
+    /// A server's disk was synced.
+    pub fn synced(&mut self, server: ServerId) {
+        let known = &mut self.servers[server.0 as usize];
+        known.is_synced = true;
+        known.settle();
+    }
+
+    /// A server publishes.
+    pub fn take(&mut self, moment: Duration, view: &View) -> Step {
+        let known = &mut self.servers[view.server.0 as usize];
+        let (before, base_before) = (known.face, known.log.base);
+        if before.is_none() {
+            known.log = Log::default(); // What was known of it was of its former life.
+        }
+        let removed = known.log.fold(view);
+        if let Some((first, removed)) = &removed {
+            known.disk.keep_removed(*first, removed);
+        }
+        known.views += 1;
+        known.face = Some(Face {
+            at: moment,
+            term: view.term,
+            role: view.role,
+            voted_for: view.voted_for,
+            commit_index: view.commit_index,
+            last_applied: view.last_applied,
+        });
+        // What was synced since its last view may have been made in this section; and
+        // what it begins its life with is from its disk.
+        if known.is_synced || before.is_none() {
+            known.settle();
+        }
+        known.is_synced = false;
+        known.look_at_open();
+        Step { before, base_before, removed }
+    }
+
+    /// A message leaves or arrives. Call it before those who judge the message; and
+    /// [`close`](Self::close) after them.
+    pub fn hear(&mut self, wire: &Wire<'_>) {
+        let Some(asked) = Asked::read(&wire.said) else {
+            return self.hear_answer(wire);
+        };
+        if wire.leaves {
+            let call = usize::try_from(wire.call).expect("calls can be counted");
+            if self.calls.len() <= call {
+                self.calls.resize(call + 1, None);
+            }
+            self.calls[call] = Some(asked);
+            return;
+        }
+        let known = &mut self.servers[wire.to.0 as usize];
+        if let Some(open) = known.open.iter_mut().find(|open| open.call == wire.call) {
+            open.count += 1;
+            return;
+        }
+        let terms = match wire.said {
+            Said::AppendEntries(args) => args.entries.iter().map(|entry| entry.term).collect(),
+            _ => Vec::new(),
+        };
+        known.open.push(Open {
+            call: wire.call,
+            count: 1,
+            since: wire.at,
+            asked,
+            had_prev: None,
+            had_last: None,
+            was_behind: false,
+            terms,
+        });
+        known.look_at_open();
+    }
+
+    /// An answer arrives: its receiver knows what it confirms.
+    fn hear_answer(&mut self, wire: &Wire<'_>) {
+        let Some(asked) = self.asked(wire.call).filter(|_| !wire.leaves) else { return };
+        let confirmed = match (wire.said, asked) {
+            (Said::Appended(reply), Asked::Append { term, last, .. }) if reply.success => Some((term, last)),
+            (Said::Installed(reply), Asked::Install { term, last }) if reply.term == term => Some((term, last)),
+            _ => None,
+        };
+        if let Some((term, last)) = confirmed {
+            let count = self.count();
+            self.servers[wire.to.0 as usize].confirm(count, term, wire.from, last.index);
+        }
+    }
+
+    /// True once any message of Raft's was heard: a Raft with wire types of its own is
+    /// not judged by what it says.
+    pub fn has_heard(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// The open question that an answer of a server is about.
+    pub fn open(&self, server: ServerId, call: u64) -> Option<&Open> {
+        self.server(server).open.iter().find(|open| open.call == call)
+    }
+
+    /// An answer has left: its question is closed.
+    pub fn close(&mut self, wire: &Wire<'_>) {
+        if !wire.leaves || Asked::read(&wire.said).is_some() {
+            return;
+        }
+        let open = &mut self.servers[wire.from.0 as usize].open;
+        if let Some(at) = open.iter().position(|open| open.call == wire.call) {
+            open[at].count -= 1;
+            if open[at].count == 0 {
+                open.remove(at);
+            }
+        }
+    }
+}

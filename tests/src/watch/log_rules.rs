@@ -1,0 +1,83 @@
+//! What may change in a log, and by what right: AppendEntries.3, InstallSnapshot.6, and
+//! Figure3.LeaderAppendOnly (§5.3, §7).
+//!
+//! Entries give way to a leader's where the two differ, and nowhere else. A leader's
+//! own log only ever grows. What a snapshot does not cover stays, if the log had the
+//! entry that it ends with.
+//!
+//! Boundary: one view against the one before.
+
+use std::time::Duration;
+
+use raft::{Index, RoleName, ServerId, Shown, View};
+
+use super::at;
+use super::known::{Asked, Known, Open, Step};
+use crate::check::{Broken, Kind};
+
+/// Takes notice of a view.
+///
+/// # Errors
+///
+/// If entries are gone that nobody had the right to remove.
+pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+    let (Some((first, removed)), Some(before)) = (&step.removed, step.before) else { return Ok(()) };
+    let (me, first, last) = (view.server, *first, *first + removed.len() as Index - 1);
+    let gone = |rule, why: String| {
+        let message = format!("{me} loses its entries {first} to {last} at {}: {why}", at(moment));
+        Err(Broken::new(Kind::Safety, rule, message).since([moment]))
+    };
+    if view.role == RoleName::Leader && before.role == RoleName::Leader && view.term == before.term {
+        return gone("Figure3.LeaderAppendOnly", format!("it leads term {}", view.term));
+    }
+    if !known.has_heard() || known.server(me).open.iter().any(|open| allows(open, view.term, first, removed)) {
+        return Ok(());
+    }
+    let is_installed = view.base.index > step.base_before.index;
+    if is_installed {
+        // The snapshot ends before what is gone. Was its last entry here?
+        return if view.base.index + 1 == first && !was_here(known, me, view) {
+            Ok(())
+        } else {
+            gone("InstallSnapshot.6", format!("the log had entry {}, with which the snapshot ends", view.base.index))
+        };
+    }
+    let open = known.server(me).open.iter().rfind(|open| matches!(open.asked, Asked::Append { .. }));
+    let why = match open.map(|open| (open.asked, open.terms.len())) {
+        Some((Asked::Append { term, prev, .. }, count)) => format!(
+            "the AppendEntries of term {term} that it is answering (prev {}, {count} entries) conflicts with none of them",
+            prev.index
+        ),
+        _ => "it is answering no AppendEntries".to_owned(),
+    };
+    gone("AppendEntries.3", why)
+}
+
+/// True if `open` conflicts with an entry at `first` or before, so that all from there
+/// on may go.
+fn allows(open: &Open, term: u64, first: Index, removed: &[Shown]) -> bool {
+    match open.asked {
+        Asked::Append { term: asked, prev, .. } if asked == term => {
+            // Those before `first` are still there: a conflict with one of them is none.
+            let at = |index: Index| index.checked_sub(first).and_then(|slot| removed.get(usize::try_from(slot).ok()?));
+            let conflicts = |(index, term): (Index, u64)| at(index).is_some_and(|entry| entry.term != term);
+            let sent = (prev.index..).zip(std::iter::once(prev.term).chain(open.terms.iter().copied()));
+            // What is gone begins at the conflict.
+            sent.filter(|(index, _)| *index <= first).any(conflicts)
+        }
+        Asked::Install { term: asked, last } => {
+            asked == term && last.index >= first && {
+                let at = last.index.checked_sub(first).and_then(|slot| removed.get(usize::try_from(slot).ok()?));
+                at.is_none_or(|entry| entry.term != last.term)
+            }
+        }
+        _ => false,
+    }
+}
+
+/// True if the log had the entry that the new snapshot ends with, as far as is known.
+fn was_here(known: &Known, me: ServerId, view: &View) -> bool {
+    known.server(me).open.iter().any(|open| {
+        matches!(open.asked, Asked::Install { last, .. } if last == view.base && open.had_last.is_some_and(|had| had < known.server(me).views))
+    })
+}

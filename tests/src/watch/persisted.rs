@@ -1,0 +1,281 @@
+//! PersistedBeforePromised (Figure 2: "updated on stable storage before responding to
+//! RPCs"): what a message promises is on the sender's disk before it leaves.
+//!
+//! | what leaves | promises |
+//! |---|---|
+//! | anything, in a term | that term |
+//! | a request for votes, a vote | that vote |
+//! | a yes to an AppendEntries | the entries up to the last that it brought |
+//! | an answer to an InstallSnapshot | the snapshot |
+//!
+//! Three judges. At once: if the server has changed since its disk was last synced, the
+//! promise cannot be there. At a restart: each promise is noted, and the next life must
+//! begin with it. And now and then the disk itself is asked, by starting a server from a
+//! copy of it (`shadow.rs`): a state that is saved without one of its fields, or not
+//! read again, breaks its promise before any crash.
+//!
+//! Boundary: promises and disks. What is promised wrongly is in `claims.rs`.
+
+use std::time::Duration;
+
+use raft::{EntryId, Index, ServerId, Shown, Term, View};
+
+use super::at;
+use super::known::{Asked, Known, Log, Server};
+use super::wire::{Said, Wire};
+use crate::check::{Broken, Kind};
+
+/// What every server has promised, in all its lives.
+#[derive(Debug)]
+pub struct Persisted {
+    notes: Vec<Notes>,
+}
+
+/// A server's promises.
+#[derive(Clone, Debug, Default)]
+struct Notes {
+    /// The highest term that it has spoken in, and when first.
+    term: (Term, Duration),
+    /// Its vote in that term.
+    vote: Option<(ServerId, Duration)>,
+    /// The last entry that it has confirmed, as long as no leader has had it removed.
+    entry: Option<(EntryId, Duration)>,
+    /// When it crashed it may have been cutting its log at a leader's word, or taking
+    /// a snapshot over.
+    was_asked: bool,
+}
+
+/// Something that a message says its sender will know for ever.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Promise {
+    /// The term.
+    Term(Term),
+    /// The vote in a term.
+    Vote(Term, ServerId),
+    /// An entry, and all before it.
+    Entry(EntryId),
+    /// A snapshot that covers this entry, or a log that has it.
+    Snapshot(EntryId),
+}
+
+impl Promise {
+    /// What a message promises.
+    pub fn of(known: &Known, wire: &Wire<'_>) -> Vec<Self> {
+        let term = Self::Term(wire.term());
+        match wire.said {
+            Said::RequestVote(args) => vec![term, Self::Vote(args.term, args.candidate)],
+            Said::Vote(reply) if reply.granted => vec![term, Self::Vote(reply.term, wire.to)],
+            Said::Appended(reply) if reply.success => match known.asked(wire.call) {
+                Some(Asked::Append { last, .. }) => vec![term, Self::Entry(last)],
+                _ => vec![term],
+            },
+            Said::Installed(reply) => match known.asked(wire.call) {
+                Some(Asked::Install { term: asked, last }) if asked == reply.term => vec![term, Self::Snapshot(last)],
+                _ => vec![term],
+            },
+            _ => vec![term],
+        }
+    }
+
+    /// Whom it is about, for a report.
+    fn words(self) -> String {
+        match self {
+            Self::Term(term) => format!("that its term is {term}"),
+            Self::Vote(term, candidate) => format!("its vote of term {term} to {candidate}"),
+            Self::Entry(id) => format!("that it has entry {} of term {}", id.index, id.term),
+            Self::Snapshot(id) => format!("that it has the snapshot up to entry {} of term {}", id.index, id.term),
+        }
+    }
+}
+
+/// What a server would know after a restart.
+pub trait Restart {
+    /// Its term.
+    fn term(&self) -> Term;
+    /// Its vote in that term.
+    fn voted_for(&self) -> Option<ServerId>;
+    /// Whether its log, or snapshot, has that entry.
+    fn has(&self, id: EntryId) -> bool;
+}
+
+impl Restart for Server {
+    fn term(&self) -> Term {
+        self.disk.term
+    }
+    fn voted_for(&self) -> Option<ServerId> {
+        self.disk.voted_for
+    }
+    fn has(&self, id: EntryId) -> bool {
+        self.has_on_disk(id)
+    }
+}
+
+/// What lacks of `promise` in what a restart would know, in words. None if it is kept.
+pub fn lacks(restart: &impl Restart, promise: Promise) -> Option<String> {
+    let term = restart.term();
+    match promise {
+        Promise::Term(promised) if term < promised => Some(format!("term {term}")),
+        Promise::Vote(promised, candidate)
+            if term < promised || term == promised && restart.voted_for() != Some(candidate) =>
+        {
+            Some(match restart.voted_for() {
+                Some(other) => format!("term {term} and a vote for {other}"),
+                None => format!("term {term} and no vote"),
+            })
+        }
+        Promise::Entry(id) | Promise::Snapshot(id) if !restart.has(id) => {
+            Some(format!("no entry {} of term {}", id.index, id.term))
+        }
+        _ => None,
+    }
+}
+
+impl Persisted {
+    /// For so many servers that have promised nothing yet.
+    pub fn new(servers: usize) -> Self {
+        Self { notes: vec![Notes::default(); servers] }
+    }
+
+    /// Takes notice of a message that leaves.
+    ///
+    /// # Errors
+    ///
+    /// If it promises what cannot be on its sender's disk.
+    pub fn hear(&mut self, known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
+        if !wire.leaves {
+            return Ok(());
+        }
+        let server = known.server(wire.from);
+        for promise in Promise::of(known, wire) {
+            if server.face.is_some()
+                && !is_excused(known, server, wire, promise)
+                && let Some(knows) = lacks(server, promise)
+            {
+                return Err(breach(wire, promise, &knows, "nothing was synced since that changed"));
+            }
+            self.note(wire, promise);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, wire: &Wire<'_>, promise: Promise) {
+        let notes = &mut self.notes[wire.from.0 as usize];
+        match promise {
+            Promise::Term(term) if term > notes.term.0 => {
+                notes.term = (term, wire.at);
+                notes.vote = None;
+            }
+            Promise::Vote(term, candidate) if term == notes.term.0 && notes.vote.is_none() => {
+                notes.vote = Some((candidate, wire.at));
+            }
+            Promise::Entry(id) | Promise::Snapshot(id) if notes.entry.is_none_or(|(last, _)| id.index > last.index) => {
+                notes.entry = (id.index > 0).then_some((id, wire.at));
+            }
+            _ => {}
+        }
+    }
+
+    /// A server's log has lost its entries from `first` on.
+    pub fn removed(&mut self, server: ServerId, first: Index, log: &Log) {
+        let notes = &mut self.notes[server.0 as usize];
+        if let Some((id, since)) = notes.entry.filter(|(id, _)| id.index >= first) {
+            let index = first - 1;
+            let shorter = log.term_at(index).filter(|_| index > 0).map(|term| (EntryId { term, index }, since));
+            notes.entry = if index < id.index { shorter } else { notes.entry };
+        }
+    }
+
+    /// A server's life is over.
+    pub fn end_life(&mut self, known: &Known, server: ServerId) {
+        let is_asked = |open: &super::known::Open| !matches!(open.asked, Asked::Vote { .. });
+        let known = known.server(server);
+        self.notes[server.0 as usize].was_asked = known.is_synced && known.open.iter().any(is_asked);
+    }
+
+    /// A server shows itself for the first time in its life. `former` is what was known
+    /// of its log in the last one.
+    ///
+    /// # Errors
+    ///
+    /// If it does not know what it has promised.
+    pub fn begins(&mut self, former: &Log, view: &View, moment: Duration) -> Result<(), Broken> {
+        let notes = &mut self.notes[view.server.0 as usize];
+        let knows = Begins { view };
+        let mut promises = vec![(Promise::Term(notes.term.0), notes.term.1)];
+        promises.extend(notes.vote.map(|(candidate, since)| (Promise::Vote(notes.term.0, candidate), since)));
+        if !notes.was_asked {
+            promises.extend(notes.entry.map(|(id, since)| (Promise::Entry(id), since)));
+        }
+        for (promise, since) in promises {
+            if let Some(knows) = lacks(&knows, promise) {
+                return Err(forgotten(view.server, moment, promise, since, &knows));
+            }
+        }
+        let Some((id, since)) = notes.entry.filter(|_| !notes.was_asked) else { return Ok(()) };
+        // Up to there it must be the very same log.
+        let differs =
+            |(index, entry): &(Index, Shown)| *index <= id.index && knows.at(*index).is_some_and(|now| now != *entry);
+        if let Some((index, entry)) = former.entries().find(differs) {
+            let promise = Promise::Entry(EntryId { term: entry.term, index });
+            let now = knows.at(index).map_or(0, |now| now.term);
+            let knows = format!("another one there, of term {now}");
+            return Err(forgotten(view.server, moment, promise, since, &knows));
+        }
+        Ok(())
+    }
+}
+
+/// A life's first view, which has all of the log.
+struct Begins<'a> {
+    view: &'a View,
+}
+
+impl Begins<'_> {
+    fn at(&self, index: Index) -> Option<Shown> {
+        let slot = index.checked_sub(self.view.base.index + 1)?;
+        self.view.changed.get(usize::try_from(slot).ok()?).copied()
+    }
+}
+
+impl Restart for Begins<'_> {
+    fn term(&self) -> Term {
+        self.view.term
+    }
+    fn voted_for(&self) -> Option<ServerId> {
+        self.view.voted_for
+    }
+    fn has(&self, id: EntryId) -> bool {
+        id.index <= self.view.base.index || self.at(id.index).is_some_and(|entry| entry.term == id.term)
+    }
+}
+
+/// What an answer says was true once while it was being made, and the disk is newer
+/// than that: another leader has had it removed meanwhile, which harms nobody.
+fn is_excused(known: &Known, server: &Server, wire: &Wire<'_>, promise: Promise) -> bool {
+    let Some(open) = known.open(wire.from, wire.call) else { return false };
+    match promise {
+        Promise::Entry(_) => open.had_last.is_none_or(|view| view <= server.disk.view),
+        Promise::Snapshot(id) => {
+            open.had_last.is_some_and(|view| view <= server.disk.view)
+                || server.face.is_some_and(|face| face.commit_index >= id.index)
+        }
+        Promise::Term(_) | Promise::Vote(..) => false,
+    }
+}
+
+pub(super) fn breach(wire: &Wire<'_>, promise: Promise, knows: &str, why: &str) -> Broken {
+    let message = format!(
+        "{} tells {} {} at {}; a restart of it would know {knows}: {why}",
+        wire.from,
+        wire.to,
+        promise.words(),
+        at(wire.at)
+    );
+    Broken::new(Kind::PromisedBeforePersisted, "PersistedBeforePromised", message).since([wire.at])
+}
+
+fn forgotten(server: ServerId, moment: Duration, promise: Promise, since: Duration, knows: &str) -> Broken {
+    let message =
+        format!("{server} said {} at {}; it restarts at {} and knows {knows}", promise.words(), at(since), at(moment));
+    Broken::new(Kind::PromisedBeforePersisted, "PersistedBeforePromised", message).since([since, moment])
+}

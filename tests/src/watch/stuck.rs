@@ -1,0 +1,82 @@
+//! Stuck: what a server knows to be committed is handed to its service (Figure 2,
+//! AllServers.1), and soon.
+//!
+//! An applier that waits for a notification which came a moment too early waits for
+//! the next one. With a client that never pauses nobody notices.
+//!
+//! Boundary: judges by time, so only in simulations. Knows two indexes of each server.
+
+use std::time::Duration;
+
+use raft::{Index, View};
+
+use super::at;
+use crate::check::{Broken, Kind};
+
+/// How long a service may be kept waiting. Handing over takes microseconds, and waits
+/// for nothing but the state's lock, and so for a disk.
+const PATIENCE: Duration = Duration::from_millis(1000);
+
+/// Since when each server has been handing nothing over.
+#[derive(Debug)]
+pub struct Applying {
+    waits: Vec<Option<Wait>>,
+    slack: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    since: Duration,
+    applied: Index,
+}
+
+impl Applying {
+    /// For so many servers, in a run that allows this much besides.
+    pub fn new(servers: usize, slack: Duration) -> Self {
+        Self { waits: vec![None; servers], slack }
+    }
+
+    /// The run allows this much from now on, if that is more than before.
+    pub fn allow(&mut self, slack: Duration) {
+        self.slack = self.slack.max(slack);
+    }
+
+    /// A server starts.
+    pub fn begin_life(&mut self, server: usize) {
+        self.waits[server] = None;
+    }
+
+    /// Takes notice of a view.
+    ///
+    /// # Errors
+    ///
+    /// If it shows that its server has handed nothing over for too long, and could.
+    pub fn observe(&mut self, view: &View, moment: Duration) -> Result<(), Broken> {
+        let wait = &mut self.waits[view.server.0 as usize];
+        if view.last_applied >= view.commit_index {
+            *wait = None;
+            return Ok(());
+        }
+        match wait {
+            Some(wait) if wait.applied == view.last_applied => {
+                if moment < wait.since + PATIENCE + 10 * self.slack {
+                    return Ok(());
+                }
+                let message = format!(
+                    "{} knows since {} that index {} is committed, and at {} its service was told of nothing after {}: \
+                     whoever tells it was not woken",
+                    view.server,
+                    at(wait.since),
+                    view.commit_index,
+                    at(moment),
+                    view.last_applied
+                );
+                Err(Broken::new(Kind::Stuck, "Stuck", message).since([wait.since, moment]))
+            }
+            _ => {
+                *wait = Some(Wait { since: moment, applied: view.last_applied });
+                Ok(())
+            }
+        }
+    }
+}
