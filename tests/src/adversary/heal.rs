@@ -112,14 +112,12 @@ fn progress(director: &mut Director<'_>, allowed: Allowed, group: &[usize], limi
     let names = group.iter().map(|server| format!("S{server}")).collect::<Vec<_>>().join(", ");
     let seconds = limit_ms as f64 / 1000.0;
     let rule = if led.is_empty() || !allowed.commands { "NoLeader" } else { "NoProgress" };
-    lab.expect(false, rule, || {
-        format!(
-            "{who} ({names}) was mended at {:.3}s and had {seconds} s: {} leaders in it, {} commands taken, none committed \
-             by all of it\n{}",
-            begun.as_secs_f64(),
-            led.len(),
-            offers.len(),
-            lab.describe()
-        )
-    });
+    let message = format!(
+        "{who} ({names}) was mended at {:.3}s and had {seconds} s: {} leaders in it, {} commands taken, none committed by \
+         all of it",
+        begun.as_secs_f64(),
+        led.len(),
+        offers.len()
+    );
+    lab.fail_waiting(rule, begun, group, &message)
 }

@@ -75,7 +75,7 @@ impl Lab {
     /// after it was taken.
     pub fn one(&self, command: impl Into<Bytes>, expected: usize, retry: Retry) -> Index {
         let command = command.into();
-        let begun = Instant::now();
+        let (begun, since) = (Instant::now(), labsim::elapsed());
         let mut first = 0;
         while begun.elapsed() < ONE_BUDGET {
             // Everybody is asked in turn: the last to be asked may lead by now.
@@ -100,11 +100,9 @@ impl Lab {
                 break;
             }
         }
-        self.expect(false, "NoProgress", || {
-            let waited = begun.elapsed().as_secs_f64();
-            format!("one({}) failed to reach agreement in {waited:.1} s\n{}", show(&command), self.describe())
-        });
-        unreachable!("the run is over")
+        let waited = begun.elapsed().as_secs_f64();
+        let message = format!("one({}) failed to reach agreement in {waited:.1} s", show(&command));
+        self.fail_waiting("NoProgress", since, &self.connected(), &message)
     }
 
     fn is_applied_soon(&self, index: Index, command: &Bytes, expected: usize) -> bool {
@@ -126,6 +124,7 @@ impl Lab {
     /// did. None if a server has gone beyond `term` first: then nobody can say
     /// whether it will ever be applied.
     pub fn wait(&self, index: Index, expected: usize, term: Option<Term>) -> Option<Bytes> {
+        let since = labsim::elapsed();
         let mut pause = WAIT_MIN;
         for _ in 0..WAIT_POLLS {
             if self.n_committed(index) >= expected {
@@ -139,9 +138,10 @@ impl Lab {
             }
         }
         let count = self.n_committed(index);
-        self.expect(count >= expected, "NoProgress", || {
-            format!("{count} servers have applied index {index}, and {expected} should have\n{}", self.describe())
-        });
+        if count < expected {
+            let message = format!("{count} servers have applied index {index}, and {expected} should have");
+            self.fail_waiting("NoProgress", since, &self.connected(), &message);
+        }
         self.committed(index)
     }
 }

@@ -30,6 +30,7 @@ impl Lab {
     /// the highest term. Fails if a term has two, or if none comes in some five
     /// seconds.
     pub fn check_one_leader(&self) -> usize {
+        let begun = labsim::elapsed();
         for _ in 0..LEADER_POLLS {
             let wait_ms = LEADER_POLL_MS + self.below(LEADER_POLL_MS_MORE);
             self.run_for(Duration::from_millis(wait_ms));
@@ -46,8 +47,9 @@ impl Lab {
                 return *server;
             }
         }
-        let message = format!("expected one leader, got none\n{}", self.describe());
-        self.fail(Broken::new(Kind::Liveness, "NoLeader", message))
+        let waited = (labsim::elapsed() - begun).as_secs_f64();
+        let message = format!("expected one leader, got none in {waited:.1} s");
+        self.fail_waiting("NoLeader", begun, &self.connected(), &message)
     }
 
     /// The term that all connected servers agree on. Fails if they do not.

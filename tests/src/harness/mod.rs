@@ -336,6 +336,24 @@ impl Lab {
         unreachable!("the run is over")
     }
 
+    /// Ends the run, for what had to happen has not: `rule` is `NoLeader` or
+    /// `NoProgress`, and `message` what was waited for. Why, is asked of the watchers:
+    /// what `servers` have been doing since that moment instead.
+    pub fn fail_waiting(&self, rule: &'static str, since: Duration, servers: &[usize], message: &str) -> ! {
+        let among: Vec<ServerId> = servers.iter().map(|server| ServerId(*server as u32)).collect();
+        let reason = self.shared.watchers.lock().why_no_progress(since, &among);
+        // Whoever waits for a leader wants nothing else.
+        let rule = if rule == "NoLeader" { rule } else { reason.rule };
+        let kind = if rule == "Stuck" { Kind::Stuck } else { Kind::Liveness };
+        let message = format!("{message}: {}\n{}", reason.text, self.describe());
+        self.fail(Broken::new(kind, rule, message).since(reason.moments));
+    }
+
+    /// The servers that the test has not cut off.
+    pub(super) fn connected(&self) -> Vec<usize> {
+        (0..self.count()).filter(|server| self.is_connected(*server)).collect()
+    }
+
     /// Ends the run if it took more of something than is allowed; in the report
     /// card is the most that any run took. `what` reads on after a number.
     pub fn economy(&self, most: u64, allowed: u64, what: &str) {
@@ -348,13 +366,10 @@ impl Lab {
     }
 
     /// Ends the run unless `holds`: `message` says what does not, and `rule` which
-    /// promise it was. Who is not elected, and what is not committed, may be late;
-    /// all else is wrong.
+    /// promise it was. What is only late is for [`fail_waiting`](Self::fail_waiting).
     pub fn expect(&self, holds: bool, rule: &'static str, message: impl FnOnce() -> String) {
         if !holds {
-            let may_be_late = ["NoLeader", "NoProgress"].contains(&rule);
-            let kind = if may_be_late { Kind::Liveness } else { Kind::Safety };
-            self.fail(Broken::new(kind, rule, message()));
+            self.fail(Broken::new(Kind::Safety, rule, message()));
         }
     }
 }

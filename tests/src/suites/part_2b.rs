@@ -255,7 +255,7 @@ fn concurrent_starts(lab: &Lab) {
         }
         return;
     }
-    lab.expect(false, "NoLeader", || format!("the term changed in each of {TRIES} tries, though nothing failed"));
+    terms_keep_changing(lab, TRIES)
 }
 
 /// 2B. A leader that was cut off took commands that nobody else has. They give
@@ -329,6 +329,13 @@ fn backup(lab: &Lab) {
     lab.one(lab.any_command(), 5, Retry::Yes);
 }
 
+/// Nothing has failed, and no leader stays one.
+fn terms_keep_changing(lab: &Lab, tries: u32) -> ! {
+    let all: Vec<usize> = (0..lab.count()).collect();
+    let message = format!("the term changed in each of {tries} tries, though nothing failed");
+    lab.fail_waiting("NoLeader", Duration::ZERO, &all, &message)
+}
+
 /// 2B. Elections, agreement and idleness cost no more calls than they need.
 fn count(lab: &Lab) {
     const TRIES: u32 = 5;
@@ -370,7 +377,9 @@ fn count(lab: &Lab) {
         lab.economy(lab.requests() - before, AGREEMENT_MAX, "calls for agreement on ten commands");
         true
     });
-    lab.expect(agreed, "NoLeader", || format!("the term changed in each of {TRIES} tries, though nothing failed"));
+    if !agreed {
+        terms_keep_changing(lab, TRIES);
+    }
 
     let before = lab.requests();
     lab.run_for(ELECTION_TIME);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use raft::{EntryId, Index, PeerProgress, RoleName, ServerId, Shown, Term, View};
 
 use super::at;
-use super::known::{Known, Step};
+use super::known::{Asked, Known, Step};
 use crate::check::{Broken, Kind};
 
 /// What was committed first at each index.
@@ -71,7 +71,7 @@ impl Committed {
         for index in from + 1..=view.commit_index.min(self.highest()) {
             let (Some(own), Some(first)) = (server.log.at(index), self.at(index)) else { continue };
             if own != first.entry {
-                return Err(differs(moment, view, index, own, first));
+                return Err(differs(moment, known, view, index, own, first));
             }
         }
         let new = self.highest() + 1;
@@ -92,7 +92,7 @@ impl Committed {
     }
 }
 
-fn differs(moment: Duration, view: &View, index: Index, own: Shown, first: &Commit) -> Broken {
+fn differs(moment: Duration, known: &Known, view: &View, index: Index, own: Shown, first: &Commit) -> Broken {
     let message = format!(
         "{} commits index {index} with an entry of term {} at {}; {} committed one of term {} there at {}",
         view.server,
@@ -102,8 +102,37 @@ fn differs(moment: Duration, view: &View, index: Index, own: Shown, first: &Comm
         first.entry.term,
         at(first.at)
     );
-    let rule = if view.role == RoleName::Leader { "Figure3.StateMachineSafety" } else { "AppendEntries.5" };
-    Broken::new(Kind::Safety, rule, message).since([first.at, moment])
+    if view.role == RoleName::Leader {
+        return Broken::new(Kind::Safety, "Figure3.StateMachineSafety", message).since([first.at, moment]);
+    }
+    let (rule, why) = why_a_follower(known, view);
+    Broken::new(Kind::Safety, rule, message + &why).since([first.at, moment])
+}
+
+/// Which rule a follower breaks that commits what it should not: the narrowest that the
+/// message which it is answering speaks of.
+fn why_a_follower(known: &Known, view: &View) -> (&'static str, String) {
+    for open in known.server(view.server).open.iter().rev() {
+        let Asked::Append { term, prev, last } = open.asked else { continue };
+        if term != view.term {
+            continue;
+        }
+        if open.had_prev.is_none() {
+            let why = format!(
+                "; the AppendEntries that it is answering comes after entry {} of term {}, which it does not have",
+                prev.index, prev.term
+            );
+            return ("AppendEntries.2", why);
+        }
+        if open.had_last.is_none() {
+            let why = format!(
+                "; the AppendEntries that it is answering ends with entry {} of term {}, which it does not have",
+                last.index, last.term
+            );
+            return ("AppendEntries.3", why);
+        }
+    }
+    ("AppendEntries.5", String::new())
 }
 
 /// Whether `view` may be the first to show its commit index.
@@ -162,17 +191,22 @@ fn without_majority(moment: Duration, known: &Known, view: &View, confirmed: &[(
         known.majority(),
         list.join(", ")
     );
-    // Would answers of another term fill what lacks?
-    let otherwise = |(stored, peer): &(Index, ServerId)| {
-        let other = known.server(me).confirmed_otherwise(term, *peer);
-        *stored >= index || other.is_some_and(|(_, other)| other >= index)
+    // What would make a majority of it, if it counted?
+    let count = |counts: &dyn Fn(&PeerProgress) -> bool| {
+        1 + view.progress.iter().filter(|progress| progress.server != me && counts(progress)).count()
     };
-    let with_others = 1 + confirmed.iter().filter(|each| otherwise(each)).count();
-    let has_taken_it = |progress: &PeerProgress| progress.matched >= index;
-    let rule = if with_others >= known.majority() && view.progress.iter().any(has_taken_it) {
-        "StaleReply"
+    let is_confirmed = |progress: &PeerProgress| known.server(me).confirmed(term, progress.server) >= index;
+    let otherwise = |progress: &PeerProgress| {
+        let other = known.server(me).confirmed_otherwise(term, progress.server);
+        is_confirmed(progress) || progress.matched >= index && other.is_some_and(|(_, other)| other >= index)
+    };
+    let by_guess = |progress: &PeerProgress| is_confirmed(progress) || progress.next > index;
+    let (rule, why) = if count(&otherwise) >= known.majority() {
+        ("StaleReply", "; with what they confirmed in another term it would be a majority")
+    } else if count(&by_guess) >= known.majority() {
+        ("Leaders.3", "; a majority is reached only if next index, a guess, counts as match index")
     } else {
-        "Leaders.4"
+        ("Leaders.4", "")
     };
-    Broken::new(Kind::Safety, rule, facts).since([moment])
+    Broken::new(Kind::Safety, rule, facts + why).since([moment])
 }

@@ -17,6 +17,7 @@ mod electable;
 mod election_safety;
 mod known;
 mod leader_completeness;
+mod liveness;
 mod log_matching;
 mod log_rules;
 mod match_true;
@@ -43,6 +44,7 @@ pub use self::campaigns::Campaigns;
 pub use self::committed::{Commit, Committed};
 pub use self::election_safety::ElectionSafety;
 pub use self::known::{Asked, Face, Known, Log, OnDisk, Open, Server, Step};
+pub use self::liveness::{Liveness, Reason};
 pub use self::log_matching::LogMatching;
 pub use self::one_vote_per_term::OneVotePerTerm;
 pub use self::persisted::{Persisted, Promise, Restart};
@@ -64,6 +66,7 @@ pub struct Watchers {
     log_matching: LogMatching,
     committed: Committed,
     persisted: Persisted,
+    liveness: Liveness,
     by_time: Option<ByTime>,
 }
 
@@ -94,6 +97,7 @@ impl Watchers {
             log_matching: LogMatching::default(),
             committed: Committed::default(),
             persisted: Persisted::new(servers),
+            liveness: Liveness::default(),
             by_time: slack.map(by_time),
         }
     }
@@ -135,8 +139,9 @@ impl Watchers {
             self.persisted.begins(&self.known.server(server).log, view, moment)?;
         }
         let step = self.known.take(moment, view);
+        self.liveness.observe(moment, view);
         let known = &self.known;
-        monotone::observe(&step, view, moment)?;
+        monotone::observe(known, &step, view, moment)?;
         self.one_vote_per_term.observe(moment, view)?;
         self.election_safety.observe(moment, view)?;
         if let Some((first, _)) = step.removed {
@@ -159,8 +164,9 @@ impl Watchers {
     pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
         self.known.hear(wire);
         let known = &self.known;
+        self.liveness.hear(known, wire);
         self.one_vote_per_term.hear(wire)?;
-        self.quorum.hear(wire)?;
+        self.quorum.hear(known, wire)?;
         self.election_safety.hear(wire)?;
         claims::hear(known, wire)?;
         self.persisted.hear(known, wire)?;
@@ -169,6 +175,11 @@ impl Watchers {
         let Some(by_time) = &mut self.by_time else { return Ok(()) };
         by_time.terms.hear(wire)?;
         by_time.campaigns.hear(wire)
+    }
+
+    /// What those servers have been doing since that moment instead of agreeing.
+    pub fn why_no_progress(&self, since: Duration, among: &[ServerId]) -> Reason {
+        self.liveness.why(&self.known, since, among)
     }
 
     /// A server's disk was synced.

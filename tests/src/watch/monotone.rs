@@ -2,6 +2,10 @@
 //! index and snapshot never go back. What they must be when a life begins is in
 //! `persisted.rs`; what messages show of terms, in `terms.rs`.
 //!
+//! A server that goes back while it is told to install a snapshot of what it has
+//! committed already is doing so: InstallSnapshot.5 (Figure 13), whose "smaller index"
+//! is the one that is discarded.
+//!
 //! Boundary: one view against the one before.
 
 use std::time::Duration;
@@ -9,7 +13,7 @@ use std::time::Duration;
 use raft::View;
 
 use super::at;
-use super::known::Step;
+use super::known::{Asked, Known, Step};
 use crate::check::{Broken, Kind};
 
 /// Takes notice of a view.
@@ -17,7 +21,7 @@ use crate::check::{Broken, Kind};
 /// # Errors
 ///
 /// If something in it has gone back.
-pub(super) fn observe(step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
     let Some(before) = step.before else { return Ok(()) };
     let pairs = [
         ("current term", before.term, view.term),
@@ -28,7 +32,21 @@ pub(super) fn observe(step: &Step, view: &View, moment: Duration) -> Result<(), 
     for (what, was, is) in pairs {
         if is < was {
             let message = format!("{}'s {what} goes back from {was} to {is} at {}", view.server, at(moment));
-            return Err(Broken::new(Kind::Safety, "Monotone", message).since([before.at, moment]));
+            let known_already = before.commit_index.max(before.last_applied);
+            let open = known.server(view.server).open.iter();
+            let old = open.filter_map(|open| match open.asked {
+                Asked::Install { last, .. } if last.index <= known_already => Some(last.index),
+                _ => None,
+            });
+            let (rule, message) = match old.max() {
+                Some(index) if what != "current term" => {
+                    let why =
+                        format!("it is installing a snapshot up to {index}, and knows {known_already} to be committed");
+                    ("InstallSnapshot.5", format!("{message}: {why}"))
+                }
+                _ => ("Monotone", message),
+            };
+            return Err(Broken::new(Kind::Safety, rule, message).since([before.at, moment]));
         }
     }
     if view.last_applied > view.commit_index {

@@ -111,7 +111,7 @@ impl Restart for Server {
 }
 
 /// What lacks of `promise` in what a restart would know, in words. None if it is kept.
-pub fn lacks(restart: &impl Restart, promise: Promise) -> Option<String> {
+pub(super) fn lacks(restart: &impl Restart, promise: Promise) -> Option<String> {
     let term = restart.term();
     match promise {
         Promise::Term(promised) if term < promised => Some(format!("term {term}")),

@@ -1,0 +1,215 @@
+//! Why nobody leads, or nothing is committed: NoLeader and NoProgress, with a reason.
+//!
+//! "Failed to reach agreement" is a symptom. What a run was doing in the time that it
+//! had tells more: nobody stood; all stood at once, again and again; the leader is
+//! heard by nobody; it is answered, and commits nothing; or terms climb, and each leader
+//! is deposed before it has done anything.
+//!
+//! Boundary: keeps moments, and puts them into words when asked. Judges nothing: that
+//! it took too long is for a test to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use raft::{Index, RoleName, ServerId, Term, View};
+
+use super::at;
+use super::known::{Asked, Known};
+use super::wire::{Said, Wire};
+
+/// So many leaders within one wait are too many.
+const CLIMBING: usize = 3;
+
+/// What has moved, and when.
+#[derive(Debug, Default)]
+pub struct Liveness {
+    /// Every candidacy, in order: a server and its term.
+    stood: Vec<(Duration, ServerId, Term)>,
+    /// The first message of each term's leader.
+    led: BTreeMap<Term, (Duration, ServerId)>,
+    /// Votes that were refused in a term that was not over.
+    refused: Vec<(Duration, ServerId, ServerId, Term)>,
+    /// When each leader was last answered in its term.
+    answered: BTreeMap<ServerId, Duration>,
+    /// When a server was last seen to commit more than anybody before.
+    committed: Option<(Duration, ServerId, Index)>,
+    highest: Index,
+}
+
+/// What a run was doing instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reason {
+    /// `NoLeader` or `NoProgress`, or `Stuck`.
+    pub rule: &'static str,
+    /// In words.
+    pub text: String,
+    /// The moments that show it.
+    pub moments: Vec<Duration>,
+}
+
+impl Liveness {
+    /// Takes notice of a view.
+    pub fn observe(&mut self, moment: Duration, view: &View) {
+        if view.commit_index > self.highest {
+            self.highest = view.commit_index;
+            self.committed = Some((moment, view.server, view.commit_index));
+        }
+    }
+
+    /// Takes notice of a message.
+    pub fn hear(&mut self, known: &Known, wire: &Wire<'_>) {
+        match wire.said {
+            Said::RequestVote(args) if wire.leaves => {
+                let is_known =
+                    |(_, server, term): &&(Duration, ServerId, Term)| (*server, *term) == (wire.from, args.term);
+                if self.stood.iter().rev().take(known.count()).find(is_known).is_none() {
+                    self.stood.push((wire.at, wire.from, args.term));
+                }
+            }
+            Said::Vote(reply) if wire.leaves && !reply.granted => {
+                if let Some(Asked::Vote { term, .. }) =
+                    known.asked(wire.call).filter(|asked| asked.term() >= reply.term)
+                {
+                    self.refused.push((wire.at, wire.from, wire.to, term));
+                }
+            }
+            Said::AppendEntries(_) | Said::InstallSnapshot(_) if wire.leaves => {
+                self.led.entry(wire.term()).or_insert((wire.at, wire.from));
+            }
+            Said::Appended(_) | Said::Installed(_) if !wire.leaves => {
+                self.answered.insert(wire.to, wire.at);
+            }
+            _ => {}
+        }
+    }
+
+    /// What has happened since `since`, instead of an agreement, among those servers.
+    pub fn why(&self, known: &Known, since: Duration, among: &[ServerId]) -> Reason {
+        let is_meant = |when: Duration, server: ServerId| when >= since && among.contains(&server);
+        let stood: Vec<_> = self.stood.iter().filter(|(when, by, _)| is_meant(*when, *by)).copied().collect();
+        let led: Vec<_> = self.led.iter().map(|(term, (when, by))| (*term, *when, *by)).collect();
+        let led: Vec<_> = led.into_iter().filter(|(_, when, by)| is_meant(*when, *by)).collect();
+        let no_leader = |text, moments| Reason { rule: "NoLeader", text, moments };
+        match (self.leads_now(known, among), led.last()) {
+            (None, None) if stood.is_empty() => no_leader(self.nobody_stood(since), Vec::new()),
+            (None, None) => {
+                let last = stood.iter().rev().take(3).map(|(when, ..)| *when).collect();
+                no_leader(self.nobody_won(known, &stood), last)
+            }
+            (leader, _) if led.len() >= CLIMBING => terms_climb(&led, leader),
+            (None, Some((term, when, by))) => {
+                let text = format!(
+                    "{by} came to lead term {term} at {}, and leads no more; nobody was elected since",
+                    at(*when)
+                );
+                Reason { rule: "NoProgress", text, moments: vec![*when] }
+            }
+            (Some((leader, term)), _) => self.leader_does_nothing(known, leader, term, since),
+        }
+    }
+
+    /// Who leads the highest term, by what it has published, or said if it publishes
+    /// nothing.
+    fn leads_now(&self, known: &Known, among: &[ServerId]) -> Option<(ServerId, Term)> {
+        let shown = known.servers().filter(|(name, _)| among.contains(name));
+        let shown = shown.filter_map(|(name, server)| server.face.map(|face| (name, face)));
+        let leads = shown.filter(|(_, face)| face.role == RoleName::Leader).map(|(name, face)| (name, face.term));
+        let said = || self.led.last_key_value().map(|(term, (_, by))| (*by, *term));
+        let is_silent = known.servers().all(|(_, server)| server.face.is_none());
+        let leads = leads.max_by_key(|(_, term)| *term).or_else(|| said().filter(|_| is_silent));
+        leads.filter(|(server, _)| among.contains(server))
+    }
+
+    fn nobody_stood(&self, since: Duration) -> String {
+        match self.stood.last() {
+            Some((when, server, term)) => format!(
+                "nobody leads, and nobody has stood for election since {}: the last was {server} in term {term} at {}",
+                at(since),
+                at(*when)
+            ),
+            None => "nobody leads, and nobody has ever stood for election".to_owned(),
+        }
+    }
+
+    fn nobody_won(&self, known: &Known, stood: &[(Duration, ServerId, Term)]) -> String {
+        let mut by_term: BTreeMap<Term, BTreeSet<ServerId>> = BTreeMap::new();
+        stood.iter().for_each(|(_, server, term)| {
+            by_term.entry(*term).or_default().insert(*server);
+        });
+        let (terms, count) = (by_term.len(), stood.len());
+        let first = stood[0].0;
+        let begin = format!("{count} candidacies in {terms} terms since {}, and nobody won", at(first));
+        let split = by_term.values().filter(|candidates| candidates.len() > 1).count();
+        if 2 * split > terms {
+            return format!("{begin}: in {split} of the terms several stood at once and split the votes");
+        }
+        let mut refusals: BTreeMap<(ServerId, ServerId), usize> = BTreeMap::new();
+        let recent = self.refused.iter().filter(|(when, ..)| *when >= first);
+        recent.for_each(|(_, voter, candidate, _)| *refusals.entry((*voter, *candidate)).or_default() += 1);
+        match refusals.iter().max_by_key(|(_, times)| **times) {
+            Some(((voter, candidate), times)) => {
+                let log = |server: ServerId| {
+                    let last = known.server(server).log.last();
+                    known
+                        .server(server)
+                        .face
+                        .map_or(String::new(), |_| format!(" (last entry {}, term {})", last.index, last.term))
+                };
+                format!("{begin}: {voter}{} refused {candidate}{} {times} times", log(*voter), log(*candidate))
+            }
+            None => format!("{begin}: no answer has reached a candidate, or none was refused"),
+        }
+    }
+
+    fn leader_does_nothing(&self, known: &Known, leader: ServerId, term: Term, since: Duration) -> Reason {
+        let answered = self.answered.get(&leader).copied();
+        if answered.is_none_or(|when| when < since) {
+            let last = answered.map_or("never".to_owned(), |when| format!("last at {}", at(when)));
+            let text = format!("{leader} leads term {term}, and nobody's answer reaches it: {last}");
+            return Reason { rule: "NoProgress", text, moments: answered.into_iter().collect() };
+        }
+        let server = known.server(leader);
+        let Some(face) = server.face else {
+            let text = format!("{leader} leads term {term} and is answered, and nothing is applied");
+            return Reason { rule: "NoProgress", text, moments: Vec::new() };
+        };
+        let behind = known.servers().find_map(|(name, server)| {
+            let face = server.face.filter(|face| face.last_applied < face.commit_index)?;
+            Some((name, face))
+        });
+        if let Some((name, behind)) = behind.filter(|(_, behind)| behind.commit_index >= face.commit_index) {
+            let text = format!(
+                "{name} knows that index {} is committed, and its service was told of nothing after {}",
+                behind.commit_index, behind.last_applied
+            );
+            return Reason { rule: "Stuck", text, moments: vec![behind.at] };
+        }
+        let peers = known.servers().map(|(peer, _)| peer).filter(|peer| *peer != leader);
+        let confirmed: Vec<String> = peers.map(|peer| format!("{peer} {}", server.confirmed(term, peer))).collect();
+        let since = self.committed.map_or("never was".to_owned(), |(when, ..)| format!("last was at {}", at(when)));
+        let text = format!(
+            "{leader} leads term {term} and is answered, but commits nothing, and {since}: its log ends at {}, {} is \
+             committed; confirmed to it: {}",
+            server.log.last().index,
+            face.commit_index,
+            confirmed.join(", ")
+        );
+        let moments = self.committed.map(|(when, ..)| when).into_iter().collect();
+        Reason { rule: "NoProgress", text, moments }
+    }
+}
+
+/// One leader after the other.
+fn terms_climb(led: &[(Term, Duration, ServerId)], leader: Option<(ServerId, Term)>) -> Reason {
+    let (first, last) = (led[0], led[led.len() - 1]);
+    let now = leader.map_or("nobody leads now".to_owned(), |(server, term)| format!("{server} leads term {term} now"));
+    let text = format!(
+        "terms climb: from term {} at {} to term {} at {} {} leaders were elected, and deposed; {now}",
+        first.0,
+        at(first.1),
+        last.0,
+        at(last.1),
+        led.len()
+    );
+    Reason { rule: "NoProgress", text, moments: vec![first.1, last.1] }
+}
