@@ -83,6 +83,12 @@ impl Instant {
         }
     }
 
+    /// How long after the start of its simulation this moment is. None for a moment of
+    /// the machine's clock. It costs no step.
+    pub fn since_start(self) -> Option<Duration> {
+        (self.clock == Clock::Virtual).then(|| Duration::from_nanos(self.nanos))
+    }
+
     /// The moment `nanos` after the start of a simulation.
     pub(crate) fn at(nanos: u64) -> Self {
         Self { nanos, clock: Clock::Virtual }

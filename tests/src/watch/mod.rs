@@ -33,8 +33,9 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use labrpc::Network;
+use labrpc::{Moment, Network, Passing};
 use labsim::disk::{self, Change};
+use labsim::node::Node;
 use labsim::watch::{self, Seen};
 use parking_lot::Mutex;
 use raft::{ELECTION_TIMEOUT, RoleName, ServerId, View};
@@ -53,7 +54,7 @@ pub use self::sights::{Sight, Sights};
 pub use self::stuck::Applying;
 pub use self::terms::Terms;
 pub use self::wire::{Said, Wire};
-use crate::check::Broken;
+use crate::check::{Broken, Kind};
 
 /// All watchers of a run.
 #[derive(Debug)]
@@ -217,6 +218,9 @@ pub fn install(
     });
     let messages = Arc::clone(&watchers);
     network.observe(move |passing| {
+        if passing.moment == Moment::RequestLeaves && labsim::is_simulated() {
+            end_if(made_by_its_own(passing));
+        }
         if let Some(wire) = Wire::read(labsim::elapsed(), passing) {
             let judged = messages.lock().hear(&wire);
             end_if(judged);
@@ -224,6 +228,21 @@ pub fn install(
         }
     });
     watchers
+}
+
+/// A call is made by a thread of the server that makes it. What another thread has
+/// spawned outlives a crash, and speaks for a server that has forgotten all it says.
+fn made_by_its_own(passing: &Passing<'_>) -> Result<(), Broken> {
+    if Node::current() == Some(passing.caller) {
+        return Ok(());
+    }
+    let by = Node::current().map_or("the test".to_owned(), |node| format!("S{}", node.id().0));
+    let message = format!(
+        "a call of S{} is made by a thread of {by}, where it was spawned: it would outlive a crash of S{0}. Let a thread \
+         that `Raft::new` has started make it",
+        passing.caller.id().0
+    );
+    Err(Broken::unnamed(Kind::Panic, message))
 }
 
 /// Ends the run at the first broken promise.
