@@ -60,3 +60,45 @@ pub(super) fn hear(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
     };
     Err(Broken::new(Kind::Safety, rule, message).since([open.since, wire.at]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, Scene, append, id, stand, view, vote, yes};
+
+    /// S1 has entries of terms 1, 2, is asked, publishes what follows, and answers.
+    fn judged(asked: Said<'_>, then: &[&[u64]], answered: Said<'_>) -> Option<&'static str> {
+        let mut scene = Scene::new(2);
+        scene.publish(&view(S1, 2, &[1, 2]));
+        let call = scene.ask(S0, S1, asked);
+        for log in then {
+            scene.publish(&view(S1, 3, log));
+        }
+        let answer = scene.wire(call, S1, S0, true, answered);
+        hear(&scene.known, &answer).err().and_then(|broken| broken.rule)
+    }
+
+    #[test]
+    fn a_vote_is_for_a_log_that_is_as_up_to_date_2b() {
+        let asked = |last| judged(Said::RequestVote(&stand(3, S0, last)), &[], Said::Vote(&vote(3)));
+        assert_eq!((asked(id(2, 2)), asked(id(2, 3)), asked(id(3, 1))), (None, None, None));
+        assert_eq!(asked(id(2, 1)), Some("RequestVote.2"), "shorter");
+        assert_eq!(asked(id(1, 9)), Some("RequestVote.2"), "longer, and older");
+        // Its log was shorter for a moment: perhaps it looked then.
+        let args = stand(3, S0, id(1, 1));
+        assert_eq!(judged(Said::RequestVote(&args), &[&[1], &[1, 3]], Said::Vote(&vote(3))), None);
+    }
+
+    #[test]
+    fn a_yes_is_about_what_is_in_the_log_2b() {
+        let asked = |prev, terms: &[u64], then: &[&[u64]]| {
+            judged(Said::AppendEntries(&append(3, S0, prev, terms)), then, Said::Appended(&yes(3)))
+        };
+        assert_eq!(asked(id(2, 2), &[], &[]), None);
+        assert_eq!(asked(id(2, 2), &[3], &[&[1, 2, 3]]), None);
+        assert_eq!(asked(id(1, 2), &[], &[]), Some("AppendEntries.2"), "another term is there");
+        assert_eq!(asked(id(2, 3), &[], &[]), Some("AppendEntries.2"), "nothing is there");
+        assert_eq!(asked(id(2, 2), &[3], &[&[1, 2]]), Some("AppendEntries.4"));
+        assert_eq!(asked(id(2, 2), &[3], &[&[1, 2, 3], &[1, 2]]), None, "it was there for a moment");
+    }
+}

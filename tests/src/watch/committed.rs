@@ -210,3 +210,94 @@ fn without_majority(moment: Duration, known: &Known, view: &View, confirmed: &[(
     };
     Broken::new(Kind::Safety, rule, facts + why).since([moment])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, view};
+    use crate::watch::wire::Said;
+
+    /// S0 leads term 2 among three, with entries of terms 1, 2, 2 on its disk, of which
+    /// `saved` are there, and S1 has confirmed `confirmed`.
+    fn scene(saved: usize, confirmed: Index) -> Scene {
+        let log = [1, 2, 2];
+        let mut scene = Scene::new(3);
+        scene.save(&view(S0, 2, &log[..saved]).leads());
+        scene.publish(&view(S0, 2, &log).leads());
+        scene.confirm(S0, S1, 2, id(2, confirmed));
+        scene
+    }
+
+    fn judged(scene: &mut Scene, committed: &mut Committed, after: &View) -> Result<(), (&'static str, String)> {
+        let step = scene.publish(after);
+        let judged = committed.observe(&scene.known, &step, after);
+        judged.map(|_| ()).map_err(|broken| (broken.rule.unwrap(), broken.message))
+    }
+
+    fn rule(scene: &mut Scene, after: &View) -> Option<&'static str> {
+        judged(scene, &mut Committed::default(), after).err().map(|(rule, _)| rule)
+    }
+
+    #[test]
+    fn a_leader_commits_what_a_majority_has_of_its_own_term_2b() {
+        let leads = view(S0, 2, &[1, 2, 2]).leads();
+        assert_eq!(rule(&mut scene(3, 3), &leads.clone().commits(3)), None);
+        assert_eq!(rule(&mut scene(3, 2), &leads.clone().commits(1)), None, "an old one, through a newer one");
+        assert_eq!(rule(&mut scene(3, 2), &leads.clone().commits(3)), Some("Leaders.4"), "no majority has it");
+        assert_eq!(rule(&mut scene(3, 1), &leads.clone().commits(1)), Some("Leaders.4"), "it is of an old term");
+        assert_eq!(rule(&mut scene(2, 3), &leads.clone().commits(3)), Some("PersistedBeforePromised"));
+        let mut others_have_it = scene(2, 3);
+        others_have_it.confirm(S0, S2, 2, id(2, 3));
+        assert_eq!(rule(&mut others_have_it, &leads.commits(3)), None, "nobody needs its own");
+    }
+
+    #[test]
+    fn what_a_leader_has_counted_is_named_2b() {
+        let mut scene = scene(3, 0);
+        scene.confirm(S0, S2, 1, id(1, 3)); // Of a term that is over.
+        let leads = view(S0, 2, &[1, 2, 2]).leads().commits(3);
+        assert_eq!(rule(&mut scene, &leads.clone().believes(&[(S1, 0), (S2, 3)])), Some("StaleReply"));
+        let mut guess = leads.clone().believes(&[(S1, 0), (S2, 0)]);
+        guess.progress[0].next = 4;
+        assert_eq!(rule(&mut self::scene(3, 0), &guess), Some("Leaders.3"));
+        assert_eq!(rule(&mut self::scene(3, 0), &leads), Some("Leaders.4"));
+    }
+
+    #[test]
+    fn a_follower_commits_what_a_leader_has_2b() {
+        let mut committed = Committed::default();
+        let mut scene = scene(3, 3);
+        let leads = view(S0, 2, &[1, 2, 2]).leads();
+        let follows = |log: &[Term], index| view(S1, 2, log).commits(index);
+        let early = judged(&mut scene, &mut committed, &follows(&[1, 2, 2], 1)).unwrap_err();
+        assert_eq!(early.0, "AppendEntries.5", "{}", early.1);
+
+        judged(&mut scene, &mut committed, &leads.commits(3)).unwrap();
+        assert_eq!((committed.highest(), committed.at(3).unwrap().by), (3, S0));
+        assert_eq!(committed.last_before(3).map(|(index, _)| index), Some(3));
+        assert!(committed.last_before(2).is_none());
+        scene.known.begin_life(S1);
+        scene.publish(&view(S1, 2, &[1, 2, 2]));
+        judged(&mut scene, &mut committed, &follows(&[1, 2, 2], 3)).unwrap();
+        scene.known.begin_life(S1);
+        scene.publish(&view(S1, 2, &[1, 1, 1]));
+        let other = judged(&mut scene, &mut committed, &follows(&[1, 1, 1], 3)).unwrap_err();
+        assert_eq!(other.0, "AppendEntries.5", "{}", other.1);
+        assert!(other.1.starts_with("S1 commits index 2 with an entry of term 1"), "{}", other.1);
+    }
+
+    /// The narrower rule: it does not even have the entry before.
+    #[test]
+    fn a_follower_that_has_not_what_it_is_sent_is_told_so_2b() {
+        let mut committed = Committed::default();
+        let mut scene = scene(3, 3);
+        judged(&mut scene, &mut committed, &view(S0, 2, &[1, 2, 2]).leads().commits(3)).unwrap();
+        for (prev, terms, rule) in [(id(2, 3), &[][..], "AppendEntries.2"), (id(1, 1), &[2, 2], "AppendEntries.3")] {
+            scene.known.begin_life(S1);
+            scene.publish(&view(S1, 2, &[1, 1, 1]));
+            scene.ask(S0, S1, Said::AppendEntries(&append(2, S0, prev, terms)));
+            let broken = judged(&mut scene, &mut committed, &view(S1, 2, &[1, 1, 1]).commits(3)).unwrap_err();
+            assert_eq!(broken.0, rule, "{}", broken.1);
+        }
+    }
+}

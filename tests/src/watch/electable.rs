@@ -62,3 +62,29 @@ pub(super) fn observe(known: &Known, view: &View, index: Index, moment: Duration
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, S2, Says, Scene, view};
+    use raft::Term;
+
+    /// S0 commits index 2 in term 4, an entry of term 2; the disks of the others hold that.
+    fn judged(others: [&[Term]; 2]) -> Option<&'static str> {
+        let mut scene = Scene::new(3);
+        scene.save(&view(S1, 3, others[0]));
+        scene.save(&view(S2, 3, others[1]));
+        let leads = view(S0, 4, &[1, 2]).leads().commits(2);
+        scene.save(&leads);
+        observe(&scene.known, &leads, 2, scene.moment).err().and_then(|broken| broken.rule)
+    }
+
+    /// Figure 8: (c), where the entry is on a majority and can still be replaced; and as
+    /// it would be if the leader had first spread an entry of its own term.
+    #[test]
+    fn what_is_committed_nobody_may_replace_any_more_2c() {
+        assert_eq!(judged([&[1, 2], &[1]]), None);
+        assert_eq!(judged([&[1, 2], &[1, 3]]), Some("Figure3.LeaderCompleteness"));
+        assert_eq!(judged([&[1], &[1]]), Some("PersistedBeforePromised"));
+    }
+}

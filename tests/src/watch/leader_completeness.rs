@@ -50,3 +50,32 @@ pub(super) fn observe(
     );
     Err(Broken::new(Kind::Safety, "Figure3.LeaderCompleteness", message).since([commit.at, moment]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, Says, Scene, id, view};
+
+    #[test]
+    fn a_new_leader_has_what_was_committed_before_its_term_2b() {
+        for (term, log, rule) in [
+            (3, &[1, 2][..], None),
+            (3, &[1, 2, 3], None),
+            (3, &[1], Some("Figure3.LeaderCompleteness")),
+            (3, &[1, 1, 1], Some("Figure3.LeaderCompleteness")),
+            (2, &[1], None), // Of the very term in which it was committed: nobody said so.
+        ] {
+            let (mut scene, mut committed) = (Scene::new(3), Committed::default());
+            scene.save(&view(S0, 2, &[1, 2]).leads());
+            scene.confirm(S0, S1, 2, id(2, 2));
+            let commits = view(S0, 2, &[1, 2]).leads().commits(2);
+            let step = scene.publish(&commits);
+            committed.observe(&scene.known, &step, &commits).unwrap();
+
+            let after = view(S1, term, log).leads();
+            let step = scene.publish(&after);
+            let judged = observe(&scene.known, &committed, &step, &after, scene.moment);
+            assert_eq!(judged.err().and_then(|broken| broken.rule), rule, "term {term}, {log:?}");
+        }
+    }
+}

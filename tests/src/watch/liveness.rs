@@ -213,3 +213,92 @@ fn terms_climb(led: &[(Term, Duration, ServerId)], leader: Option<(ServerId, Ter
     );
     Reason { rule: "NoProgress", text, moments: vec![first.1, last.1] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, stand, view, yes};
+    use raft::RequestVoteReply;
+
+    /// A run's messages, a second apart.
+    struct Run {
+        scene: Scene,
+        liveness: Liveness,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            Self { scene: Scene::new(3), liveness: Liveness::default() }
+        }
+
+        fn says(&mut self, call: u64, from: ServerId, to: ServerId, leaves: bool, said: Said<'_>) {
+            self.scene.moment += Duration::from_secs(1);
+            let wire = self.scene.wire(call, from, to, leaves, said);
+            self.scene.known.hear(&wire);
+            self.liveness.hear(&self.scene.known, &wire);
+        }
+
+        fn stands(&mut self, server: ServerId, term: Term) {
+            self.says(term, server, S2, true, Said::RequestVote(&stand(term, server, id(1, 1))));
+        }
+
+        fn leads(&mut self, server: ServerId, term: Term) {
+            self.says(term, server, S1, true, Said::AppendEntries(&append(term, server, id(1, 1), &[])));
+        }
+
+        fn why(&self) -> (&'static str, String) {
+            let reason = self.liveness.why(&self.scene.known, Duration::ZERO, &[S0, S1, S2]);
+            (reason.rule, reason.text)
+        }
+    }
+
+    fn begins(run: &Run, rule: &str, text: &str) {
+        let (found, words) = run.why();
+        assert!(found == rule && words.starts_with(text), "{found}: {words}");
+    }
+
+    #[test]
+    fn nobody_stands_or_nobody_wins_2a() {
+        let mut run = Run::new();
+        begins(&run, "NoLeader", "nobody leads, and nobody has ever stood");
+        (1..=3).for_each(|term| [S0, S1].into_iter().for_each(|server| run.stands(server, term)));
+        begins(
+            &run,
+            "NoLeader",
+            "6 candidacies in 3 terms since 1.003s, and nobody won: in 3 of the terms several stood",
+        );
+        let mut run = Run::new();
+        for term in 1..=3 {
+            run.stands(S0, term);
+            run.says(term, S2, S0, true, Said::Vote(&RequestVoteReply { term, granted: false }));
+        }
+        let (rule, text) = run.why();
+        assert_eq!(rule, "NoLeader");
+        assert!(text.ends_with("S2 (last entry 0, term 0) refused S0 (last entry 0, term 0) 3 times"), "{text}");
+    }
+
+    #[test]
+    fn a_leader_is_not_heard_or_commits_nothing_2b() {
+        let mut run = Run::new();
+        run.scene.publish(&view(S0, 1, &[1, 1]).leads());
+        run.leads(S0, 1);
+        begins(&run, "NoProgress", "S0 leads term 1, and nobody's answer reaches it: never");
+        run.says(1, S1, S0, false, Said::Appended(&yes(1)));
+        begins(
+            &run,
+            "NoProgress",
+            "S0 leads term 1 and is answered, but commits nothing, and never was: its log ends at 2",
+        );
+        run.scene.publish(&view(S1, 1, &[1, 1]).commits(2).applied(1));
+        begins(&run, "Stuck", "S1 knows that index 2 is committed, and its service was told of nothing after 1");
+    }
+
+    #[test]
+    fn leaders_come_and_go_2b() {
+        let mut run = Run::new();
+        run.leads(S0, 1);
+        begins(&run, "NoProgress", "S0 came to lead term 1 at 1.003s, and leads no more");
+        (2..=4).for_each(|term| run.leads(S1, term));
+        begins(&run, "NoProgress", "terms climb: from term 1 at 1.003s to term 4 at 4.003s 4 leaders were elected");
+    }
+}

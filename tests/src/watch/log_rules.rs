@@ -81,3 +81,64 @@ fn was_here(known: &Known, me: ServerId, view: &View) -> bool {
         matches!(open.asked, Asked::Install { last, .. } if last == view.base && open.had_last.is_some_and(|had| had < known.server(me).views))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, Says, Scene, append, id, install, view};
+    use crate::watch::wire::Said;
+
+    /// S1 has entries of terms 1, 1, 2, 2, is asked `said` by S0, and then shows `after`.
+    fn judged(said: Said<'_>, after: &View) -> Option<&'static str> {
+        let mut scene = Scene::new(2);
+        scene.publish(&view(S1, 2, &[1, 1, 2, 2]));
+        scene.ask(S0, S1, said);
+        let step = scene.publish(after);
+        observe(&scene.known, &step, after, scene.moment).err().and_then(|broken| broken.rule)
+    }
+
+    #[test]
+    fn a_conflict_goes_with_all_after_it_and_nothing_else_2b() {
+        let conflict = append(3, S0, id(1, 2), &[3]);
+        assert_eq!(judged(Said::AppendEntries(&conflict), &view(S1, 3, &[1, 1, 3])), None);
+        let at_prev = append(3, S0, id(3, 3), &[]);
+        assert_eq!(judged(Said::AppendEntries(&at_prev), &view(S1, 3, &[1, 1])), None, "prev conflicts already");
+        let late = append(3, S0, id(1, 1), &[1]);
+        assert_eq!(judged(Said::AppendEntries(&late), &view(S1, 3, &[1, 1])), Some("AppendEntries.3"));
+        let stale = append(2, S0, id(1, 2), &[3]);
+        assert_eq!(
+            judged(Said::AppendEntries(&stale), &view(S1, 3, &[1, 1])),
+            Some("AppendEntries.3"),
+            "of another term"
+        );
+        assert_eq!(
+            judged(Said::AppendEntries(&conflict), &view(S1, 3, &[1])),
+            Some("AppendEntries.3"),
+            "more than that"
+        );
+    }
+
+    #[test]
+    fn a_leader_only_appends_2b() {
+        let mut scene = Scene::new(2);
+        scene.publish(&view(S0, 2, &[1, 2, 2]).leads());
+        for (log, rule) in [(&[1, 2, 2, 2][..], None), (&[1, 2], Some("Figure3.LeaderAppendOnly"))] {
+            let after = view(S0, 2, log).leads();
+            let step = scene.publish(&after);
+            let broken = observe(&scene.known, &step, &after, scene.moment).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule);
+        }
+    }
+
+    #[test]
+    fn what_follows_a_snapshot_that_fits_stays_2d() {
+        let fits = install(3, S0, id(1, 2));
+        let whole = view(S1, 3, &[1, 1, 2, 2]);
+        assert_eq!(judged(Said::InstallSnapshot(&fits), &whole.clone().with_snapshot(id(1, 2))), None);
+        let nothing_left = view(S1, 3, &[1, 1]).with_snapshot(id(1, 2));
+        assert_eq!(judged(Said::InstallSnapshot(&fits), &nothing_left), Some("InstallSnapshot.6"));
+        let another = install(3, S0, id(3, 3));
+        let nothing_left = view(S1, 3, &[1, 1, 3]).with_snapshot(id(3, 3));
+        assert_eq!(judged(Said::InstallSnapshot(&another), &nothing_left), None, "it had another entry there");
+    }
+}

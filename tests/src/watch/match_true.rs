@@ -53,3 +53,33 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, S2, Says, Scene, id, view};
+
+    /// S0 led term 1, where S1 has confirmed 2, and leads term 3, where S2 has confirmed
+    /// 3. It believes that.
+    fn judged(matched: &[(raft::ServerId, u64)], had_led: bool) -> Option<&'static str> {
+        let mut scene = Scene::new(3);
+        scene.publish(&view(S0, 1, &[1, 1]).leads());
+        scene.confirm(S0, S1, 1, id(1, 2));
+        if had_led {
+            scene.publish(&view(S0, 3, &[1, 1, 3]).leads());
+        }
+        scene.confirm(S0, S2, 3, id(3, 3));
+        let after = view(S0, 3, &[1, 1, 3]).leads().believes(matched);
+        let step = scene.publish(&after);
+        observe(&scene.known, &step, &after, scene.moment).err().and_then(|broken| broken.rule)
+    }
+
+    #[test]
+    fn a_leader_believes_what_it_was_told_in_its_term_2b() {
+        assert_eq!(judged(&[(S1, 0), (S2, 3)], true), None);
+        assert_eq!(judged(&[(S1, 0), (S2, 2)], true), None, "less is fine");
+        assert_eq!(judged(&[(S1, 0), (S2, 4)], true), Some("Leaders.3"));
+        assert_eq!(judged(&[(S1, 2), (S2, 0)], true), Some("StaleReply"));
+        assert_eq!(judged(&[(S1, 2), (S2, 0)], false), Some("Leaders.3"), "it begins with nothing");
+    }
+}

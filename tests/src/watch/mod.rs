@@ -28,6 +28,8 @@ mod quorum;
 mod sights;
 mod stuck;
 mod terms;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 use std::sync::Arc;

@@ -61,3 +61,42 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, Says, Scene, id, install, view};
+    use crate::watch::wire::Said;
+
+    fn judged(asked: Option<u64>, before: &View, after: &View) -> Option<&'static str> {
+        let mut scene = Scene::new(2);
+        scene.publish(before);
+        if let Some(index) = asked {
+            scene.ask(S0, S1, Said::InstallSnapshot(&install(5, S0, id(1, index))));
+        }
+        let step = scene.publish(after);
+        observe(&scene.known, &step, after, scene.moment).err().and_then(|broken| broken.rule)
+    }
+
+    #[test]
+    fn nothing_goes_back_within_a_life_2b() {
+        let now = view(S1, 5, &[1, 1, 1]).commits(3).applied(2);
+        assert_eq!(judged(None, &now, &now), None);
+        for (after, rule) in [
+            (now.clone().in_term(4), "Monotone"),
+            (now.clone().commits(2), "Monotone"),
+            (now.clone().applied(1), "Monotone"),
+            (now.clone().applied(4), "AllServers.1"),
+        ] {
+            assert_eq!(judged(None, &now, &after), Some(rule));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_what_is_known_takes_nobody_back_2d() {
+        let now = view(S1, 5, &[1, 1, 1, 1]).commits(4).applied(4);
+        let back = now.clone().applied(2);
+        assert_eq!(judged(Some(2), &now, &back), Some("InstallSnapshot.5"));
+        assert_eq!(judged(Some(9), &now, &back), Some("Monotone"), "it is a newer one");
+    }
+}

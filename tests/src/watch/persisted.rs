@@ -279,3 +279,106 @@ fn forgotten(server: ServerId, moment: Duration, promise: Promise, since: Durati
         format!("{server} said {} at {}; it restarts at {} and knows {knows}", promise.words(), at(since), at(moment));
     Broken::new(Kind::PromisedBeforePersisted, "PersistedBeforePromised", message).since([since, moment])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S0, S1, Says, Scene, append, id, install, installed, stand, view, vote, yes};
+
+    fn rule(judged: Result<(), Broken>) -> Option<&'static str> {
+        judged.err().and_then(|broken| broken.rule)
+    }
+
+    /// S1 is asked, shows `after`, whose disk is synced or not, and answers.
+    fn answers(asked: Said<'_>, after: &View, is_saved: bool, answered: Said<'_>) -> Option<&'static str> {
+        let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
+        scene.save(&view(S1, 1, &[1, 1]));
+        let call = scene.ask(S0, S1, asked);
+        if is_saved {
+            scene.known.synced(S1); // In the critical section that the view ends.
+        }
+        scene.publish(after);
+        rule(persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, answered)))
+    }
+
+    const BROKEN: Option<&str> = Some("PersistedBeforePromised");
+
+    #[test]
+    fn what_is_said_was_synced_before_2c() {
+        let (ask, say) = (stand(2, S0, id(1, 2)), vote(2));
+        let votes = |is_saved| {
+            answers(Said::RequestVote(&ask), &view(S1, 2, &[1, 1]).votes_for(S0), is_saved, Said::Vote(&say))
+        };
+        assert_eq!((votes(true), votes(false)), (None, BROKEN));
+
+        let (ask, say) = (append(1, S0, id(1, 2), &[1]), yes(1));
+        let stores = |is_saved, log: &[u64]| {
+            answers(Said::AppendEntries(&ask), &view(S1, 1, log), is_saved, Said::Appended(&say))
+        };
+        assert_eq!((stores(true, &[1, 1, 1]), stores(false, &[1, 1, 1])), (None, BROKEN));
+
+        let (ask, say) = (install(1, S0, id(1, 9)), installed(1));
+        let takes = |is_saved| {
+            let after = view(S1, 1, &[]).with_snapshot(id(1, 9)).commits(9);
+            answers(Said::InstallSnapshot(&ask), &after.commits(8), is_saved, Said::Installed(&say))
+        };
+        assert_eq!((takes(true), takes(false)), (None, BROKEN));
+    }
+
+    /// An entry is taken in, another leader has it removed, and then the first is
+    /// answered: the disk is newer than what is said.
+    #[test]
+    fn a_disk_that_is_newer_than_an_answer_harms_nobody_2c() {
+        let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
+        scene.save(&view(S1, 1, &[1]));
+        let call = scene.ask(S0, S1, Said::AppendEntries(&append(1, S0, id(1, 1), &[1])));
+        scene.publish(&view(S1, 1, &[1, 1]));
+        scene.save(&view(S1, 2, &[1]));
+        let answer = yes(1);
+        persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&answer))).unwrap();
+    }
+
+    /// What S1 has said in its first life, and with what it begins the next.
+    fn restarts(next: &View) -> Option<&'static str> {
+        let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
+        scene.save(&view(S1, 4, &[1, 1]).votes_for(S0));
+        let ask = stand(4, S0, id(1, 2));
+        let call = scene.ask(S0, S1, Said::RequestVote(&ask));
+        persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Vote(&vote(4)))).unwrap();
+        let call = scene.ask(S0, S1, Said::AppendEntries(&append(4, S0, id(1, 2), &[])));
+        persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&yes(4)))).unwrap();
+        persisted.end_life(&scene.known, S1);
+        scene.known.begin_life(S1);
+        rule(persisted.begins(&scene.known.server(S1).log, next, scene.moment))
+    }
+
+    #[test]
+    fn what_was_said_is_known_in_the_next_life_2c() {
+        let kept = view(S1, 4, &[1, 1]).votes_for(S0);
+        assert_eq!(restarts(&kept), None);
+        assert_eq!(restarts(&kept.clone().in_term(5)), None, "more may be there than was said");
+        assert_eq!(restarts(&kept.clone().with_snapshot(id(1, 2))), None);
+        assert_eq!(restarts(&kept.clone().in_term(3)), BROKEN);
+        assert_eq!(restarts(&kept.votes_for(S1)), BROKEN);
+        assert_eq!(restarts(&view(S1, 4, &[1, 1])), BROKEN, "the vote is forgotten");
+        assert_eq!(restarts(&view(S1, 4, &[1]).votes_for(S0)), BROKEN);
+        let mut shifted = view(S1, 4, &[1, 1]).votes_for(S0);
+        shifted.changed[0].digest = 77;
+        assert_eq!(restarts(&shifted), BROKEN, "another command of the same term");
+    }
+
+    #[test]
+    fn what_a_leader_had_removed_is_not_asked_for_2c() {
+        let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
+        scene.save(&view(S1, 1, &[1, 1]));
+        let call = scene.ask(S0, S1, Said::AppendEntries(&append(1, S0, id(1, 2), &[])));
+        persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&yes(1)))).unwrap();
+        scene.save(&view(S1, 2, &[1]));
+        persisted.removed(S1, 2, &scene.known.server(S1).log);
+        persisted.end_life(&scene.known, S1);
+        scene.known.begin_life(S1);
+        persisted.begins(&scene.known.server(S1).log, &view(S1, 2, &[1]), scene.moment).unwrap();
+        let broken = persisted.begins(&scene.known.server(S1).log, &view(S1, 2, &[]), scene.moment);
+        assert_eq!(rule(broken), BROKEN, "the one before it is");
+    }
+}

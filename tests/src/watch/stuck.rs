@@ -80,3 +80,27 @@ impl Applying {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{S1, Says, view};
+
+    /// What S1 shows, by milliseconds: its commit index and what it has applied.
+    fn judged(steps: &[(u64, Index, Index)]) -> Result<(), Broken> {
+        let mut applying = Applying::new(2, Duration::from_millis(5));
+        steps.iter().try_for_each(|(millis, commit, applied)| {
+            let view = view(S1, 1, &[1; 9]).commits(*commit).applied(*applied);
+            applying.observe(&view, Duration::from_millis(*millis))
+        })
+    }
+
+    #[test]
+    fn a_service_is_not_kept_waiting_2b() {
+        judged(&[(0, 3, 3), (100, 4, 3), (101, 4, 4), (3000, 5, 4), (3001, 5, 5)]).unwrap();
+        judged(&[(0, 4, 3), (900, 5, 4), (1800, 6, 5)]).unwrap(); // Slow, and it moves.
+        let broken = judged(&[(0, 3, 3), (100, 4, 3), (600, 4, 3), (1200, 4, 3)]).unwrap_err();
+        assert_eq!(broken.rule, Some("Stuck"));
+        assert!(broken.message.starts_with("S1 knows since 0.100s that index 4 is committed"), "{}", broken.message);
+    }
+}
