@@ -23,9 +23,8 @@ use std::time::Duration;
 use crate::context::{self, Life, Mode};
 use crate::node::NodeId;
 use crate::rand::Stream;
-use crate::real;
-use crate::sim;
 use crate::watch::DiskObserver;
+use crate::{real, record, sim};
 
 /// The name under which [`Disk::save`] keeps the state.
 const STATE_FILE: &str = "state";
@@ -38,6 +37,9 @@ const SNAPSHOT_FILE: &str = "snapshot";
 pub struct Written<'a> {
     /// Whose disk it is.
     pub node: NodeId,
+    /// The number of its event, if the run is recorded (see [`record`](mod@crate::record));
+    /// else 0.
+    pub event: u64,
     /// What was done.
     pub change: Change<'a>,
 }
@@ -185,8 +187,9 @@ impl Disk {
         if context::is_dying() {
             return;
         }
-        if self.with(DiskEntry::sync).is_some() {
-            self.show(Change::Synced);
+        if let Some(version) = self.with(DiskEntry::sync) {
+            let event = record::emit("sync", || vec![("version", version.into())]);
+            self.show(event, Change::Synced);
         }
     }
 
@@ -224,15 +227,17 @@ impl Disk {
             return;
         }
         if let Some((before, after)) = self.with(|disk| disk.write(file, kept, change)) {
-            self.show(Change::File { name: file, before, after });
+            let fields = || vec![("file", file.to_owned().into()), ("before", before.into()), ("after", after.into())];
+            let event = record::emit("write", fields);
+            self.show(event, Change::File { name: file, before, after });
         }
     }
 
     /// Shows a step to whoever observes the disks, with no table locked.
-    fn show(&self, change: Change<'_>) {
+    fn show(&self, event: u64, change: Change<'_>) {
         let observer = context::with_world(|world| world.watchers.lock().disks.clone()).flatten();
         if let Some(observer) = observer {
-            observer(&Written { node: self.life.node, change });
+            observer(&Written { node: self.life.node, event, change });
         }
     }
 
@@ -291,6 +296,8 @@ struct DiskEntry {
     /// are still those of the durable one. A sync copies what follows, so that
     /// it costs what was written, not what the file holds.
     kept: BTreeMap<String, usize>,
+    /// Counts the syncs that had something to do.
+    version: u64,
     sync_delay: Range<Duration>,
     syncs: u64,
 }
@@ -316,13 +323,16 @@ impl DiskEntry {
         (before, content.len())
     }
 
-    fn sync(&mut self) {
+    /// Returns the version of what is durable now.
+    fn sync(&mut self) -> u64 {
+        self.version += u64::from(!self.kept.is_empty());
         for (name, kept) in std::mem::take(&mut self.kept) {
             let content = &self.files[&name];
             let durable = self.durable.entry(name).or_default();
             durable.truncate(kept);
             durable.extend_from_slice(&content[durable.len()..]);
         }
+        self.version
     }
 
     fn lose_unsynced(&mut self) {

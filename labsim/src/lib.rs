@@ -67,6 +67,7 @@
 //! | [`disk`] | | files that survive a crash, if synced |
 //! | [`links`] | | what lies between two nodes, as data |
 //! | [`watch`], [`fail`] | | who publishes, who listens, and who stops the run |
+//! | [`record`] | | what happened, and what came from what, for a page to draw |
 //! | [`mod@note`], [`note!`] | eprintln | with virtual time, node and thread |
 //! | [`interpose!`] | | std's clocks, `HashMap` and `rand::rng()` obey the seed too |
 //! | [`Failure`], [`exit`] | | what went wrong first; how a process ends when a thread wants it to |
@@ -124,6 +125,7 @@ pub mod links;
 pub mod node;
 pub mod note;
 pub mod rand;
+pub mod record;
 pub mod sync;
 pub mod thread;
 pub mod time;

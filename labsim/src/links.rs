@@ -27,7 +27,9 @@ use parking_lot::Mutex as PlainMutex;
 use crate::context::{self, Mode};
 use crate::node::{Node, NodeId};
 use crate::rand::Stream;
+use crate::record::{self, Class};
 use crate::sync::{Condvar, Mutex};
+use crate::world::World;
 use crate::{real, sim};
 
 /// One direction between two nodes. The default is perfect: up, no delay.
@@ -111,18 +113,46 @@ pub fn change(from: Node, to: Node, change: impl FnOnce(&mut Link)) {
     // On a copy: no table is locked while somebody else's code runs.
     let mut link = get(from, to);
     change(&mut link);
+    let now = link.clone();
     context::on_world(|world| {
-        let released = {
+        let former = {
             let mut links = world.links.entries.lock();
             let entry = links.entry((from.id(), to.id())).or_default();
-            let former = std::mem::replace(&mut entry.link, link);
-            former.held && !entry.link.held
+            std::mem::replace(&mut entry.link, link)
         };
         world.links.touched.store(true, Ordering::Relaxed);
-        if released {
+        record_change(from.id(), to.id(), &former, &now);
+        if former.held && !now.held {
             world.links.interrupt();
         }
     });
+}
+
+/// Writes down what has changed, if anything has.
+fn record_change(from: NodeId, to: NodeId, former: &Link, now: &Link) {
+    let ends = || vec![("from", from.into()), ("to", to.into())];
+    if former == now {
+        return;
+    }
+    if *former == (Link { up: former.up, ..now.clone() }) {
+        record::emit_as(Class::Milestone, if now.up { "heal" } else { "cut" }, ends);
+        return;
+    }
+    let micros = |range: &Range<Duration>| vec![range.start.as_micros() as u64, range.end.as_micros() as u64].into();
+    let all = || {
+        let Link { up, loss, delay, duplicate, reorder, reorder_delay, held } = now;
+        let rest = vec![
+            ("up", (*up).into()),
+            ("held", (*held).into()),
+            ("loss", (*loss).into()),
+            ("delay_us", micros(delay)),
+            ("duplicate", (*duplicate).into()),
+            ("reorder", (*reorder).into()),
+            ("reorder_delay_us", micros(reorder_delay)),
+        ];
+        [ends(), rest].concat()
+    };
+    record::emit_as(Class::Milestone, "link", all);
 }
 
 /// Sends one message over the link, and says what becomes of it.
@@ -181,12 +211,13 @@ pub fn travel(duration: Duration) {
 /// held.
 #[track_caller]
 pub fn wait_until_released(from: Node, to: Node) {
-    context::on_world(|world| {
+    let wait = |world: &World| {
         let mut gate = world.links.gate.lock();
         while world.links.look(from.id(), to.id(), |link| link.held) {
             world.links.released.wait(&mut gate);
         }
-    });
+    };
+    record::quietly(|| context::on_world(wait));
 }
 
 /// The links of a world. Only those that were ever touched have an entry.

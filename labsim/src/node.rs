@@ -27,15 +27,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::clock::NodeClock;
 use crate::context::{self, Life, Mode};
 use crate::disk::Disk;
 use crate::rand::Stream;
 use crate::thread::JoinHandle;
-use crate::{real, sim, thread, time};
+use crate::{real, record, sim, thread, time};
 
 /// The number of a node: 0 for the first one made in a run, and so on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub struct NodeId(pub u32);
 
 /// A machine of the running world. Copies name the same machine.
@@ -167,6 +169,7 @@ impl Node {
             life
         });
         let Some(life) = life else { return };
+        record::machine("crash", self.id);
         match context::mode() {
             Mode::Simulated => sim::with(|core| core.crash(life)),
             Mode::Real => real::crash(life),
@@ -187,6 +190,7 @@ impl Node {
         }
         let was_up = context::on_world(|world| world.nodes.lock().get_mut(self.id).begin_life());
         assert!(!was_up, "{self} is restarted while it is up; crash it first");
+        record::machine("restart", self.id);
     }
 
     /// Pauses the node: its threads stay where they are, as if the operating
@@ -229,6 +233,7 @@ impl Node {
             return; // The dead stop nobody.
         }
         let Some(life) = context::on_world(|world| world.nodes.lock().change_paused(self.id, true)) else { return };
+        record::machine("pause", self.id);
         match context::mode() {
             Mode::Simulated => sim::with(|core| core.pause(life, place)),
             Mode::Real => real::pause(life),
@@ -245,6 +250,7 @@ impl Node {
             return;
         }
         let Some(life) = context::on_world(|world| world.nodes.lock().change_paused(self.id, false)) else { return };
+        record::machine("resume", self.id);
         match context::mode() {
             Mode::Simulated => sim::with(|core| core.resume(life)),
             Mode::Real => real::resume(life),

@@ -11,8 +11,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::context::{self, Mode};
-use crate::sim;
 use crate::world::World;
+use crate::{record, sim};
 
 /// How many notes a run keeps; older ones are dropped.
 const NOTES_KEPT: usize = 1000;
@@ -83,6 +83,7 @@ pub fn write(topic: &str, text: fmt::Arguments<'_>) {
         topic: topic.to_owned(),
         text,
     };
+    record::emit("note", || vec![("topic", note.topic.clone().into()), ("text", note.text.clone().into())]);
     match context::mode() {
         Mode::Outside => eprintln!("{note}"),
         Mode::Simulated | Mode::Real => context::on_world(|world| world.notes.lock().push(note)),

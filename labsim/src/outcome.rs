@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::context;
 use crate::note::Note;
+use crate::record::Record;
 use crate::stack::{self, Stack};
 
 /// How a run is set up. Everything not fixed here is drawn from the seed.
@@ -79,12 +80,19 @@ pub struct Config {
     /// Keep what each step did, so that two runs can be compared step by step.
     /// Costs 32 bytes a switch.
     pub trace: bool,
+    /// Write down what happened, and what it came from (see [`record`](mod@crate::record)).
+    /// Changes nothing about a run, and costs time and memory. Simulations only: in a
+    /// real world nothing is recorded.
+    pub record: bool,
+    /// How many events are kept in a record. When there are more, the oldest details
+    /// are dropped, then the oldest of the rest (see [`Class`](crate::record::Class)).
+    pub record_limit: usize,
 }
 
 impl Config {
     /// The usual setting under `seed`: limits of an hour of virtual time, a
-    /// billion steps, a minute of CPU time, 20,000 threads and a million messages
-    /// in a channel, and stacks of 256 KiB.
+    /// billion steps, a minute of CPU time, 20,000 threads, a million messages in a
+    /// channel and 200,000 events in a record, and stacks of 256 KiB.
     pub fn seed(seed: u64) -> Self {
         Self {
             seed,
@@ -102,6 +110,8 @@ impl Config {
             stacks: false,
             channel_limit: 1_000_000,
             trace: false,
+            record: false,
+            record_limit: 200_000,
         }
     }
 
@@ -115,6 +125,12 @@ impl Config {
     #[must_use]
     pub fn preemption(self, preemption: Preemption) -> Self {
         Self { preemption: Some(preemption), ..self }
+    }
+
+    /// The same, recorded or not.
+    #[must_use]
+    pub fn record(self, record: bool) -> Self {
+        Self { record, ..self }
     }
 }
 
@@ -178,6 +194,8 @@ pub struct Outcome<T> {
     pub notes: Vec<Note>,
     /// What each step did, if [`Config::trace`] asked for it.
     pub trace: Trace,
+    /// What happened, if [`Config::record`] asked for it.
+    pub record: Record,
 }
 
 impl<T> Outcome<T> {
@@ -196,6 +214,7 @@ impl<T> Outcome<T> {
             fatal: self.fatal,
             notes: self.notes,
             trace: self.trace,
+            record: self.record,
         }
     }
 }

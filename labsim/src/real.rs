@@ -27,6 +27,7 @@ use self::lives::{RealThread, Shared, enter, leave};
 use crate::context::{self, Life, Mode};
 use crate::outcome::{Config, Failure, FailureKind, Outcome, Trace};
 use crate::panics;
+use crate::record::Record;
 use crate::sim::{Dying, Place};
 use crate::thread::Slot;
 use crate::world::World;
@@ -190,6 +191,7 @@ fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
         abandoned: false,
         fatal: false,
         notes,
+        record: Record::default(),
         trace: Trace::default(),
     }
 }

@@ -1,5 +1,5 @@
 //! What a simulated world and a real one have in common: nodes, links, disks,
-//! notes, watchers, and the first failure.
+//! notes, watchers, the record, and the first failure.
 //!
 //! Each table has its own lock and is held for a few instructions, never while
 //! anybody else's code runs: what must be dropped or called is taken out first.
@@ -19,6 +19,7 @@ use crate::node::{NodeId, NodeTable};
 use crate::note::NoteRing;
 use crate::outcome::Failure;
 use crate::rand::Stream;
+use crate::record::Recorder;
 use crate::watch::WatchTable;
 
 /// The tables of one run.
@@ -32,6 +33,8 @@ pub(crate) struct World {
     pub(crate) disks: Mutex<DiskTable>,
     pub(crate) notes: Mutex<NoteRing>,
     pub(crate) watchers: Mutex<WatchTable>,
+    /// Off but in a simulation that is recorded.
+    pub(crate) record: Mutex<Recorder>,
     /// The stream of threads that belong to no node.
     draws: Mutex<Stream>,
     /// What the machine's source of randomness would give.
@@ -52,6 +55,7 @@ impl World {
             disks: Mutex::default(),
             notes: Mutex::default(),
             watchers: Mutex::default(),
+            record: Mutex::default(),
             draws: Mutex::new(Stream::new(seed, "no node", 0, 0)),
             entropy: Mutex::new(Stream::new(seed, "entropy", 0, 0)),
             own_clocks: AtomicBool::new(false),

@@ -22,6 +22,7 @@ use super::watchdog::Pulse;
 use crate::context::{self, Life};
 use crate::outcome::{Failure, FailureKind, Preemption, Trace};
 use crate::rand::Stream;
+use crate::record::Recorder;
 use crate::world::World;
 
 /// A source line, kept for reports.
@@ -118,6 +119,7 @@ pub(crate) struct Core {
     pub(super) wait_limit: Cell<u64>,
     channel_limit: Cell<usize>,
     pub(super) tracing: Cell<bool>,
+    pub(super) recording: Cell<bool>,
     /// Failures are told with the stack of every thread.
     pub(super) with_stacks: Cell<bool>,
     world: RefCell<Option<Arc<World>>>,
@@ -173,6 +175,7 @@ impl Core {
             wait_limit: Cell::new(u64::MAX),
             channel_limit: Cell::new(usize::MAX),
             tracing: Cell::new(false),
+            recording: Cell::new(false),
             with_stacks: Cell::new(false),
             busy_from: Cell::new(0),
             suspect_after: Cell::new(u64::MAX),
@@ -194,7 +197,12 @@ impl Core {
     pub(super) fn begin(&self, config: &crate::Config, ended: mpsc::Sender<Ended>) {
         static NEXT_ID: AtomicU32 = AtomicU32::new(OUTSIDE + 1);
         self.id.set(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        let world = Arc::new(World::new(config.seed));
+        let world = World::new(config.seed);
+        if config.record {
+            *world.record.lock() = Recorder::new(config.record_limit);
+        }
+        self.recording.set(config.record);
+        let world = Arc::new(world);
         *self.world.borrow_mut() = Some(Arc::clone(&world));
         self.pulse.set(Some(Pulse::begin(config, world, ended)));
         let mut draws = Stream::new(config.seed, "scene", 0, 0);
@@ -381,11 +389,13 @@ impl Core {
         let mut schedule = self.schedule.borrow_mut();
         let held = schedule.held(self.current.get());
         // Nearly always the last one taken.
-        if let Some(last) = held.pop_if(|last| last.serial == serial) {
-            return last.place;
+        let found = held.pop_if(|last| last.serial == serial).or_else(|| {
+            let at = held.iter().rposition(|held| held.serial == serial);
+            at.map(|at| held.remove(at))
+        });
+        if self.recording.get() {
+            schedule.settle_notified(self.current.get());
         }
-        let at = held.iter().rposition(|held| held.serial == serial);
-        let found = at.map(|at| held.remove(at));
         drop(schedule); // The panic hook looks into it.
         found.expect("a guard was dropped by another thread than the one that took the lock").place
     }
@@ -431,6 +441,7 @@ impl Core {
 
     /// As `fail`, for a failure that is already described, its node excepted.
     pub(crate) fn fail_with(&self, failure: Failure) {
+        self.record_failure(self.current.get(), &failure);
         self.fail_on(self.life(), failure);
     }
 
@@ -441,7 +452,9 @@ impl Core {
             (schedule.name(slot), schedule.life(slot))
         };
         let place = Some(place.to_string());
-        self.fail_on(life, Failure { place, ..Failure::new(kind, message, context::elapsed(), name) });
+        let failure = Failure { place, ..Failure::new(kind, message, context::elapsed(), name) };
+        self.record_failure(slot, &failure);
+        self.fail_on(life, failure);
     }
 
     fn fail_on(&self, life: Option<Life>, mut failure: Failure) {

@@ -53,6 +53,9 @@ impl Core {
                 }
             }
             ready.retain(|slot| slots[*slot as usize].status == Status::Ready);
+            if self.recording.get() {
+                schedule.pass_cause_to_the_dead(self.current.get(), life);
+            }
         }
         self.mix(u64::from(life.number));
         if self.kills_pending.get() && !self.must_not_switch() {

@@ -16,6 +16,7 @@
 //! | `threads.rs` | what a report says of threads; the deadlock |
 //! | `stuck.rs`, `busy.rs` | waits that will not end, loops that get nowhere |
 //! | `fiber.rs` | stacks and switches |
+//! | `causes.rs` | what made a thread do what it does, while a run is recorded |
 //! | `pause.rs` | threads of a paused node; timers of a clock that was changed |
 //! | `waiters.rs` | lists of waiting threads |
 //! | `watchdog` | another OS thread that sees when a run gets no further |
@@ -34,9 +35,11 @@ use parking_lot::Mutex;
 use crate::context::{self, Mode};
 use crate::outcome::{Config, Failure, FailureKind, Outcome, Preemption, ThreadStack, Trace};
 use crate::panics;
+use crate::record::Record;
 use crate::stack::Stack;
 
 mod busy;
+mod causes;
 mod core;
 mod crash;
 mod ending;
@@ -57,6 +60,7 @@ mod wait;
 mod waiters;
 mod watchdog;
 
+pub(crate) use self::causes::Causes;
 pub(crate) use self::core::{Core, Home, Place, Why};
 pub(crate) use self::crash::Dying;
 pub use self::ending::exit;
@@ -110,6 +114,7 @@ struct Ended {
     cpu: std::time::Duration,
     failure: Option<Failure>,
     notes: Vec<crate::note::Note>,
+    record: Record,
 }
 
 /// Runs `body` as the first thread of a simulated world.
@@ -230,6 +235,7 @@ fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
         abandoned: ended.abandoned,
         fatal: ended.fatal,
         notes: ended.notes,
+        record: ended.record,
         trace: ended.trace,
     }
 }

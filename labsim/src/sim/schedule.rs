@@ -222,6 +222,9 @@ impl Core {
             thread.place = place;
             thread.since = self.now.get();
         }
+        if self.recording.get() {
+            self.record_preemption(place);
+        }
         self.suspend();
     }
 

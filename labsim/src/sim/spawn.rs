@@ -51,6 +51,7 @@ impl Core {
                 // Killed before its first step: what it owns is dropped as on any
                 // other dying thread, while this stack unwinds.
                 throw_if_dying();
+                super::with(Core::record_begin);
                 body();
             })));
         });
@@ -91,6 +92,7 @@ impl Core {
         let serial = schedule.threads_made;
         let is_frozen = new.life.is_some_and(|life| schedule.paused.contains(&life));
         let now = self.now.get();
+        let cause = schedule.slots.get(self.current.get() as usize).map_or(0, |parent| parent.cause);
         let thread = &mut schedule.slots[slot as usize];
         thread.fiber = Some(fiber);
         thread.serial = serial;
@@ -104,6 +106,10 @@ impl Core {
         thread.waits_for_ever = false;
         thread.woken_for_a_look = false;
         thread.frozen = is_frozen;
+        thread.cause = cause;
+        thread.recorded_as = None;
+        thread.notified.clear();
+        thread.quiet = false;
         if new.delay_nanos == 0 {
             schedule.make_ready(slot);
         } else {
@@ -118,6 +124,7 @@ impl Core {
     /// Clears up after a thread that has returned or was unwound.
     pub(super) fn finish(&self, slot: u32, fiber: Fiber) {
         let stack = fiber.into_stack();
+        self.record_end(slot);
         let mut schedule = self.schedule.borrow_mut();
         schedule.stacks.give(stack);
         let thread = &mut schedule.slots[slot as usize];
@@ -127,7 +134,9 @@ impl Core {
         let joiners = std::mem::take(&mut thread.joiners);
         schedule.free.push(slot);
         for joiner in joiners {
-            schedule.wake(joiner);
+            if schedule.wake(joiner) && self.recording.get() {
+                schedule.pass_cause(slot, joiner.slot);
+            }
         }
     }
 }

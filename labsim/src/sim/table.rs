@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::causes::Notified;
 use super::core::{Held, Place, Why};
 use super::fiber::{Fiber, Stacks};
 use super::waiters::Waiter;
@@ -61,6 +62,14 @@ pub(super) struct Slot {
     pub(super) parking_token: bool,
     pub(super) held: Vec<Held>,
     pub(super) joiners: Vec<Waiter>,
+    // While the run is recorded; see `causes.rs`.
+    /// The event that made it do what it does; 0 if there is none.
+    pub(super) cause: u64,
+    /// Its number in the record.
+    pub(super) recorded_as: Option<u32>,
+    pub(super) notified: Vec<Notified>,
+    /// Its waits are no events.
+    pub(super) quiet: bool,
 }
 
 impl Slot {
@@ -82,6 +91,10 @@ impl Slot {
             parking_token: false,
             held: Vec::new(),
             joiners: Vec::new(),
+            cause: 0,
+            recorded_as: None,
+            notified: Vec::new(),
+            quiet: false,
         }
     }
 }

@@ -23,10 +23,6 @@ impl Core {
         Schedule::is_waiting(&self.schedule.borrow().slots, waiter)
     }
 
-    pub(crate) fn wake(&self, waiter: Waiter) -> bool {
-        self.schedule.borrow_mut().wake(waiter)
-    }
-
     /// Waits until woken, or until the thread's clock shows `until`. Returns
     /// whether the time was up.
     ///
@@ -58,6 +54,7 @@ impl Core {
         if self.kills_pending.get() {
             self.visit_root(); // Perhaps this very thread is among the dead.
         }
+        self.record_wait(why, place);
         let current = self.current.get();
         {
             let mut schedule = self.schedule.borrow_mut();
@@ -76,7 +73,11 @@ impl Core {
             }
         }
         self.suspend();
-        self.schedule.borrow().slots[current as usize].timed_out
+        let timed_out = self.schedule.borrow().slots[current as usize].timed_out;
+        if timed_out && self.recording.get() {
+            self.record_timer(why, since, place);
+        }
+        timed_out
     }
 
     /// The running thread's last wait was ended only for it to look.
@@ -155,7 +156,8 @@ impl Core {
         thread.parking_token = true;
         if thread.why == Why::Park {
             let waiter = Waiter { slot: key.slot, epoch: thread.epoch };
-            schedule.wake(waiter);
+            drop(schedule);
+            self.wake(waiter);
         }
     }
 }

@@ -168,12 +168,14 @@ impl Pulse {
         let Some(listener) = self.ended.lock().take() else { return };
         self.over.store(fate != Fate::Ends, Ordering::Relaxed);
         let world = self.world.lock().clone();
-        let (first, notes) = world.map_or((None, Vec::new()), |world| {
+        let (first, notes, record) = world.map_or_else(Default::default, |world| {
             if let Some(failure) = failure {
                 world.fail(failure); // A panic in a destructor comes before the abort that it leads to.
             }
             let notes = world.notes.try_lock_for(ANSWER_WITHIN).map(|mut notes| notes.take());
-            (world.take_failure(), notes.unwrap_or_default())
+            let first = world.take_failure();
+            let record = world.record.try_lock_for(ANSWER_WITHIN).map(|mut record| record.take(first.as_ref()));
+            (first, notes.unwrap_or_default(), record.unwrap_or_default())
         });
         if fate == Fate::Fatal {
             ending::doom(first.as_ref());
@@ -191,6 +193,7 @@ impl Pulse {
             cpu: Duration::ZERO,
             failure: first,
             notes,
+            record,
         };
         complete(&mut ended);
         // Nobody waits only if the caller of `simulate` is gone with its process.
