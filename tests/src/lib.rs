@@ -6,6 +6,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`check`] | what a broken promise is: its kind, its id, its words |
+//! | [`events`] | the record of a run: what happened to whom, and why |
 //! | [`watch`] | who looks at every step of a run, and stops it at the first wrong one |
 //! | [`harness`] | a cluster under test: connect, crash, and look for leaders |
 //! | [`adversary`] | runs that look for the bug: shapes, triggers, and a heal test |
@@ -25,6 +26,7 @@ pub mod adversary;
 pub mod bank;
 pub mod check;
 pub mod cli;
+pub mod events;
 pub mod harness;
 pub mod report;
 pub mod run;

@@ -162,6 +162,26 @@ pub const PROMISES: [&str; 18] = [
     "Economy",
 ];
 
+/// Where the paper says it: sections of the extended version. None for what is not its
+/// concern.
+pub fn section(rule: &str) -> Option<&'static str> {
+    Some(match rule {
+        "AppendEntries.1" | "RequestVote.1" | "InstallSnapshot.1" | "AllServers.2" | "Monotone" => "Figure 2, sec. 5.1",
+        "Followers.1" | "Followers.2" | "Candidates.1" | "Candidates.2" | "Candidates.3" | "Candidates.4"
+        | "Leaders.1" | "OneVotePerTerm" | "Figure3.ElectionSafety" => "Figure 2, sec. 5.2",
+        "AppendEntries.2" | "AppendEntries.3" | "AppendEntries.4" | "AppendEntries.5" | "Leaders.2" | "Leaders.3"
+        | "AllServers.1" | "ApplyOrder" | "Figure3.LeaderAppendOnly" | "Figure3.LogMatching" => "Figure 2, sec. 5.3",
+        "RequestVote.2" => "Figure 2, sec. 5.2, sec. 5.4.1",
+        "Leaders.4" => "Figure 2, sec. 5.4.2, Figure 8",
+        "Figure3.LeaderCompleteness" | "Figure3.StateMachineSafety" => "Figure 3, sec. 5.4.3",
+        "Persistent" | "PersistedBeforePromised" => "Figure 2, persistent state",
+        "StaleReply" => "Figure 2, taken for granted; sec. 5.1",
+        "SnapshotMatches" => "sec. 7",
+        _ if rule.starts_with("InstallSnapshot.") => "Figure 13, sec. 7",
+        _ => return None,
+    })
+}
+
 /// What a run took of something that has a limit ([`PROMISES`]: `Economy`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Spent {

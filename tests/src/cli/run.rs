@@ -232,6 +232,7 @@ fn jobs(tests: Vec<&'static LabTest>, seeds: Option<SeedRange>) -> Jobs {
 fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Simulated => "simulated",
+        Mode::Recorded => "recorded",
         Mode::Twice => "twice",
         Mode::Real => "real",
     }

@@ -6,6 +6,7 @@ use labsim::time::{Duration, Instant};
 use raft::{Bytes, Index, ServerId, Term};
 
 use super::Lab;
+use crate::events;
 use crate::watch::show;
 
 /// What [`Lab::one`] has altogether.
@@ -94,6 +95,7 @@ impl Lab {
                 continue;
             };
             if self.is_applied_soon(index, &command, expected) {
+                events::checks(|| format!("{expected} servers have applied index {index}"));
                 return index;
             }
             if retry == Retry::No {

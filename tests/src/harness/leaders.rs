@@ -7,6 +7,7 @@ use raft::Term;
 
 use super::Lab;
 use crate::check::{Broken, Kind};
+use crate::events;
 
 /// How often [`Lab::check_one_leader`] looks before it gives up.
 const LEADER_POLLS: u32 = 10;
@@ -43,7 +44,8 @@ impl Lab {
                     self.fail(Broken::new(Kind::Safety, "Figure3.ElectionSafety", message));
                 }
             }
-            if let Some((_, server)) = leaders.last() {
+            if let Some((term, server)) = leaders.last() {
+                events::checks(|| format!("S{server} leads term {term}"));
                 return *server;
             }
         }

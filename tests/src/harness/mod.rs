@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 use raft::{Bytes, Index, Raft, ServerId, Settings, StartError, Term};
 
 use crate::check::{Broken, Kind, Spent};
+use crate::events;
 use crate::watch::{self, Applies, Sights, Watchers};
 
 use self::memory::Memory;
@@ -284,13 +285,17 @@ impl Lab {
     /// Offers a command to one server. Where it will be if it is ever committed,
     /// and None if the server is down or does not lead.
     pub fn start(&self, server: usize, command: impl Into<Bytes>) -> Option<(Index, Term)> {
-        match self.raft(server)?.start(command) {
+        let (raft, command) = (self.raft(server)?, command.into());
+        let call = events::calls(server, &command);
+        let taken = match raft.start(command) {
             Ok(id) => {
                 self.shared.onlooker.show(&Happening::Takes { server });
                 Some((id.index, id.term))
             }
             Err(StartError::NotLeader | StartError::Killed) => None,
-        }
+        };
+        events::returns(call, taken);
+        taken
     }
 
     /// How many bytes Raft's state takes on the disk of a server that is up,
@@ -332,6 +337,7 @@ impl Lab {
 
     /// Ends the run.
     pub fn fail(&self, broken: Broken) -> ! {
+        events::violation(&broken);
         labsim::fail(broken.message.clone(), broken);
         unreachable!("the run is over")
     }

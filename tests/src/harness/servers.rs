@@ -15,6 +15,7 @@ use raft::{ApplyMsg, Raft, ServerId};
 use super::Lab;
 use super::onlooker::Happening;
 use crate::check::{Broken, Kind};
+use crate::events;
 use crate::watch::Sight;
 
 impl Lab {
@@ -83,6 +84,10 @@ impl Lab {
     fn serve(&self, me: ServerId, raft: &Raft, told: &ApplyMsg) {
         let at = labsim::elapsed();
         let before = self.shared.applies.lock().highest();
+        match told {
+            ApplyMsg::Command { index, command, .. } => events::applies(*index, command),
+            ApplyMsg::Snapshot { index, .. } => events::installs(*index),
+        }
         let judged = match told {
             ApplyMsg::Command { index, command, .. } => self.shared.applies.lock().command(at, me, *index, command),
             ApplyMsg::Snapshot { index, data, .. } => {

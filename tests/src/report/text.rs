@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use labsim::ThreadStack;
 
-use crate::check::Kind;
+use crate::check::{Kind, section};
+use crate::events::Story;
 use crate::run::{Output, RunResult};
 
 /// The longest report, in lines.
@@ -21,6 +22,8 @@ const MESSAGE_LINES_SHOWN: usize = 18;
 /// How many lines the faults of a run take, and how long such a line may be.
 const FAULT_LINES_MAX: usize = 12;
 const FAULT_CHARS_MAX: usize = 320;
+/// How long a line of a story may be.
+const LINE_CHARS_MAX: usize = 170;
 
 /// Says on standard error, at once, that a run begins. It goes past the capture
 /// of the test runner, so that a run that is killed has said its seed.
@@ -69,8 +72,12 @@ pub fn failure(result: &RunResult) -> String {
     ));
     let name = broken.rule.unwrap_or(broken.kind.name());
     let mut message = broken.message.lines();
-    lines.push(format!("  {name}: {}", without_name(message.next().unwrap_or_default(), name)));
-    let rest: Vec<&str> = message.collect();
+    let section = section(name).map_or(String::new(), |section| format!(" ({section})"));
+    lines.push(format!("  {name}{section}: {}", without_name(message.next().unwrap_or_default(), name)));
+    let mut rest: Vec<&str> = message.collect();
+    if result.story.as_ref().is_some_and(|story| !story.servers.is_empty()) {
+        rest.retain(|line| !is_about_a_server(line)); // Each has a better one below.
+    }
     for line in rest.iter().take(MESSAGE_LINES_SHOWN) {
         lines.push(format!("    {}", line.trim_start()));
     }
@@ -84,13 +91,23 @@ pub fn failure(result: &RunResult) -> String {
             lines.push(format!("  at {place}"));
         }
     }
+    if let Some((symptom, at)) = result.symptom {
+        lines.push(format!("  found by asking the disk; without that, this run goes on to {symptom} at {}", seconds(at)));
+    }
+    if let Some(story) = &result.story {
+        tell(story, &mut lines);
+    }
     let mut end = Vec::new();
     if result.real {
         end.push("  on OS threads no seed runs it again; try it simulated:".to_owned());
     }
     // Once more is green: it takes two to differ.
     let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
-    end.push(format!("  again: cargo lab run {} --seed {}{twice}", result.test.name, result.seed));
+    let (test, seed) = (result.test.name, result.seed);
+    end.push(format!("  again: cargo lab run {test} --seed {seed}{twice}"));
+    if result.story.is_some() {
+        end.push(format!("  all of it: cargo lab replay {test} --seed {seed} --log short"));
+    }
     if let Some(alone) = &result.alone {
         end.push(format!("  but not by this seed alone: in a process that made no other run, {alone}"));
         end.push(
@@ -101,7 +118,12 @@ pub fn failure(result: &RunResult) -> String {
 
     let printed = printed(&result.output);
     let taken = lines.len() + printed.len() + end.len() + 1;
-    lines.extend(faults(&result.faults, LINES_MAX.saturating_sub(taken)));
+    // A plan says what was meant; the record, what was done.
+    let room = LINES_MAX.saturating_sub(taken);
+    match &result.story {
+        Some(story) if result.faults.is_empty() => lines.extend(done(&story.faults, room)),
+        _ => lines.extend(faults(&result.faults, room)),
+    }
     let room = LINES_MAX.saturating_sub(lines.len() + printed.len() + end.len() + 1);
     if let Some(died) = result.died {
         let before = match died.runs_before {
@@ -132,6 +154,42 @@ pub fn failure(result: &RunResult) -> String {
         let _ = write!(text, "stack of {thread}:\n{stack}");
     }
     text
+}
+
+/// What led there, and how things stood then.
+fn tell(story: &Story, lines: &mut Vec<String>) {
+    if !story.events.is_empty() {
+        lines.push(format!("  what led there, of {} events (seconds, node, thread):", story.count));
+        lines.extend(story.events.iter().map(|event| format!("    {}", cut(event.trim_start()))));
+    }
+    if !story.servers.is_empty() {
+        lines.push("  the servers then:".to_owned());
+        lines.extend(story.servers.iter().map(|server| format!("    {}", cut(server))));
+    }
+}
+
+/// The last that was done to machines and links.
+fn done(faults: &[String], room: usize) -> Vec<String> {
+    if faults.is_empty() || room < faults.len() + 1 {
+        return Vec::new();
+    }
+    let mut lines = vec!["  the last faults:".to_owned()];
+    lines.extend(faults.iter().map(|fault| format!("    {}", cut(fault.trim_start()))));
+    lines
+}
+
+/// A line that is not too long.
+fn cut(line: &str) -> String {
+    if line.chars().count() <= LINE_CHARS_MAX {
+        return line.to_owned();
+    }
+    line.chars().take(LINE_CHARS_MAX - 3).chain(" ..".chars()).collect()
+}
+
+/// True for a line of `Lab::describe`.
+fn is_about_a_server(line: &str) -> bool {
+    let name = line.trim_start().split(':').next().unwrap_or_default();
+    name.strip_prefix('S').is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A message that begins with the name of its kind, as labsim's do, without that.

@@ -12,6 +12,7 @@ use super::once::{Mode, RunResult};
 use super::supervisor::{Limits, Setting, supervise};
 use super::sweep::{Job, Jobs};
 use super::twice;
+use crate::check::{Broken, Kind};
 
 /// The simulated run that is given, with what it comes to alone if that is something
 /// else. One that did not leave its process whole is not made again: many of these
@@ -21,7 +22,7 @@ pub fn again_alone(result: RunResult, limits: Limits) -> RunResult {
         return result;
     }
     let job = Jobs::These(vec![Job { test: result.test, seed: result.seed }]);
-    let setting = Setting { workers: 1, mode: Mode::Simulated, limits, shows_output: false, program: None };
+    let setting = Setting { workers: 1, mode: Mode::Recorded, limits, shows_output: false, program: None };
     let mut again = None;
     let begins = |_, _| {};
     let each = |run| {
@@ -30,10 +31,27 @@ pub fn again_alone(result: RunResult, limits: Limits) -> RunResult {
     };
     // If no process can be started, nothing is known.
     let _ = supervise(&job, &setting, begins, each);
-    let other = again.filter(|again| !twice::are_same(&result, again));
-    let alone = other.map(|other| match (&other.broken, &result.broken) {
+    match again {
+        Some(again) => explained(result, again),
+        None => result,
+    }
+}
+
+/// A red run with what its recorded rerun has to tell. That is the same run, and
+/// sometimes it ends earlier: with every promise checked against the disk, one that
+/// nobody kept is found when it is made.
+pub(super) fn explained(first: RunResult, again: RunResult) -> RunResult {
+    if twice::are_same(&first, &again) {
+        return RunResult { story: again.story, ..first };
+    }
+    let is_cause = |broken: &Broken| broken.kind == Kind::PromisedBeforePersisted;
+    if again.elapsed < first.elapsed && again.broken.as_ref().is_some_and(is_cause) {
+        let symptom = first.broken.as_ref().and_then(|broken| broken.rule.map(|rule| (rule, first.elapsed)));
+        return RunResult { symptom, wall: first.wall, cpu: first.cpu, output: first.output, ..again };
+    }
+    let alone = match (&again.broken, &first.broken) {
         (one, two) if one == two => "it fails in the same way after other steps".to_owned(),
-        _ => twice::end_of(&other).to_owned(),
-    });
-    RunResult { alone, ..result }
+        _ => twice::end_of(&again).to_owned(),
+    };
+    RunResult { alone: Some(alone), ..first }
 }

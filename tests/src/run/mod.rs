@@ -29,7 +29,7 @@ mod wire;
 mod worker;
 
 pub use self::alone::again_alone;
-pub use self::once::{CausedBy, Died, Mode, RunResult, run_once};
+pub use self::once::{CausedBy, Died, Mode, RunResult, run_once, run_recorded};
 pub use self::output::Output;
 pub use self::seeds::{SeedRange, parse_seed};
 pub use self::supervisor::{Limits, Setting, VERB, supervise};
@@ -83,6 +83,9 @@ pub fn cargo_test_of(test: &'static LabTest) {
         }
         let was_dear = result.abandoned || result.by_machine;
         if result.broken.is_some() {
+            // The first red run is told with its record.
+            let is_first = failed.is_empty() && twice::has_ended(&result);
+            let result = if is_first { alone::explained(result, run_once(test, seed, Mode::Recorded)) } else { result };
             failed.push(result);
         }
         if was_dear {

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use labsim::note::Note;
+use labsim::record::Record;
 use labsim::{Config, Outcome, ThreadStack, Trace};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use super::output::Output;
 use super::sweep::Job;
 use super::twice;
 use crate::check::{Broken, Kind, Spent};
+use crate::events::Story;
 use crate::harness::{Lab, Trail};
 use crate::suites::LabTest;
 use crate::watch::Sight;
@@ -33,6 +35,9 @@ const THREAD_LIMIT: usize = 10_000;
 pub enum Mode {
     /// In virtual time, under its seed.
     Simulated,
+    /// As that, with the record on and every promise checked against the disk: the
+    /// same run, unless that finds something earlier.
+    Recorded,
     /// Twice, which must come to the same: in two processes, where there are
     /// workers, and otherwise in this one.
     Twice,
@@ -68,6 +73,11 @@ pub struct RunResult {
     /// What it came to when it was made once more in a process of its own, if that
     /// is something else.
     pub alone: Option<String>,
+    /// What led to its failure, if it was recorded.
+    pub story: Option<Story>,
+    /// What the run came to at first, and when, before its record showed an earlier
+    /// cause.
+    pub symptom: Option<(&'static str, Duration)>,
     /// What it printed, if it failed in a worker process and was not shown.
     pub output: Output,
     /// The last notes.
@@ -111,6 +121,8 @@ impl RunResult {
             stacks: Vec::new(),
             died: None,
             alone: None,
+            story: None,
+            symptom: None,
             output: Output::default(),
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -157,18 +169,45 @@ pub struct CausedBy {
 /// changes within one: `supervise` has two processes for them.
 pub fn run_once(test: &'static LabTest, seed: u64, mode: Mode) -> RunResult {
     match mode {
-        Mode::Simulated => attempt(test, seed, false, false).0,
+        Mode::Simulated => attempt(test, seed, Way::default()).0,
+        Mode::Recorded => run_recorded(test, seed).0,
         Mode::Twice => twice::run_here(test, seed),
-        Mode::Real => attempt(test, seed, true, false).0,
+        Mode::Real => attempt(test, seed, Way { real: true, ..Way::default() }).0,
     }
 }
 
 /// As a simulated [`run_once`], with the trace of it. It is the same run.
 pub(super) fn run_traced(test: &'static LabTest, seed: u64) -> (RunResult, Trace) {
-    attempt(test, seed, false, true)
+    let (result, left) = attempt(test, seed, Way { trace: true, ..Way::default() });
+    (result, left.trace)
 }
 
-fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunResult, Trace) {
+/// As [`run_once`] with [`Mode::Recorded`], with the record. The result of a red run
+/// has its story.
+pub fn run_recorded(test: &'static LabTest, seed: u64) -> (RunResult, Record) {
+    let (mut result, left) = attempt(test, seed, Way { record: true, ..Way::default() });
+    let servers = test.setup.under(seed).servers;
+    result.story = result.broken.as_ref().map(|broken| Story::tell(&left.record, servers, broken));
+    (result, left.record)
+}
+
+/// How one attempt is made.
+#[derive(Clone, Copy, Default)]
+struct Way {
+    real: bool,
+    trace: bool,
+    record: bool,
+}
+
+/// What a run leaves to be read.
+#[derive(Default)]
+struct Left {
+    trace: Trace,
+    record: Record,
+}
+
+fn attempt(test: &'static LabTest, seed: u64, way: Way) -> (RunResult, Left) {
+    let real = way.real;
     let trail = Trail::default();
     let theirs = trail.clone();
     let body = move || {
@@ -177,7 +216,7 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunRe
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
     let limits = Config { cpu_limit: CPU_LIMIT, thread_limit: THREAD_LIMIT, ..Config::seed(seed) };
-    let config = Config { trace, stacks, ..limits.time_limit(TIME_LIMIT) };
+    let config = Config { trace: way.trace, record: way.record, stacks, ..limits.time_limit(TIME_LIMIT) };
     let begun = Instant::now();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         if real { labsim::run_real(config, body) } else { labsim::simulate(config, body) }
@@ -197,18 +236,18 @@ fn attempt(test: &'static LabTest, seed: u64, real: bool, trace: bool) -> (RunRe
     };
     match ran {
         Ok(outcome) => {
-            let trace = fill_in(&mut result, outcome);
-            (result, trace)
+            let left = fill_in(&mut result, outcome);
+            (result, left)
         }
         Err(_) => {
             let message = "the simulator itself failed, and printed why".to_owned();
             result.broken = Some(Broken::unnamed(Kind::Harness, message));
-            (result, Trace::default())
+            (result, Left::default())
         }
     }
 }
 
-fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
+fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Left {
     result.elapsed = outcome.elapsed;
     result.cpu = outcome.cpu;
     result.steps = outcome.steps;
@@ -228,7 +267,7 @@ fn fill_in(result: &mut RunResult, outcome: Outcome<()>) -> Trace {
             backtrace: failure.backtrace,
         });
     }
-    outcome.trace
+    Left { trace: outcome.trace, record: outcome.record }
 }
 
 /// How long the locks on what this process prints to may be taken after a run

@@ -26,6 +26,7 @@ use super::once::{CausedBy, Mode, RunResult};
 use super::output::Output;
 use super::sweep::Job;
 use crate::check::{Broken, Kind, Spent};
+use crate::events::Story;
 use crate::watch::Sight;
 
 /// What POSIX lets any pipe take in one piece.
@@ -96,6 +97,7 @@ pub(super) struct Carried {
     notes: Vec<CarriedNote>,
     warnings: Vec<String>,
     faults: Vec<String>,
+    story: Option<Story>,
     sights: BTreeSet<Sight>,
     spent: BTreeMap<String, Spent>,
     elapsed: Duration,
@@ -133,6 +135,7 @@ impl Carried {
             real: _,
             died: _,
             alone: _,
+            symptom: _,
             output: _,
             broken,
             caused_by,
@@ -143,6 +146,7 @@ impl Carried {
             notes,
             warnings,
             faults,
+            story,
             sights,
             spent,
             elapsed,
@@ -172,6 +176,7 @@ impl Carried {
             notes,
             warnings,
             faults,
+            story,
             sights,
             spent,
             elapsed,
@@ -203,6 +208,7 @@ impl Carried {
             real: mode == Mode::Real,
             died: None,
             alone: None,
+            symptom: None,
             output,
             broken,
             caused_by: self.caused_by,
@@ -213,6 +219,7 @@ impl Carried {
             notes: self.notes.into_iter().map(uncarry).collect(),
             warnings: self.warnings,
             faults: self.faults,
+            story: self.story,
             sights: self.sights,
             spent: self.spent,
             elapsed: self.elapsed,

@@ -57,6 +57,7 @@ pub use self::stuck::Applying;
 pub use self::terms::Terms;
 pub use self::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
+use crate::events::{self, Recorder};
 
 /// All watchers of a run.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct Watchers {
     committed: Committed,
     persisted: Persisted,
     liveness: Liveness,
+    /// Only while the run is recorded.
+    recorder: Option<Recorder>,
     by_time: Option<ByTime>,
 }
 
@@ -101,6 +104,7 @@ impl Watchers {
             committed: Committed::default(),
             persisted: Persisted::new(servers),
             liveness: Liveness::default(),
+            recorder: Recorder::new(servers),
             by_time: slack.map(by_time),
         }
     }
@@ -118,6 +122,9 @@ impl Watchers {
     pub fn begin_life(&mut self, moment: Duration, server: ServerId) {
         self.persisted.end_life(&self.known, server);
         self.known.begin_life(server);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_life(server);
+        }
         if let Some(by_time) = &mut self.by_time {
             by_time.terms.begin_life(server);
             by_time.campaigns.begin_life(moment, server);
@@ -134,6 +141,9 @@ impl Watchers {
     /// If it breaks a promise.
     pub fn observe(&mut self, moment: Duration, view: &View) -> Result<(), Broken> {
         let server = view.server;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.observe(view);
+        }
         self.sights.lock().note(view);
         if let Some(by_time) = self.by_time.as_mut().filter(|_| view.role == RoleName::Leader) {
             by_time.campaigns.leads(server);
@@ -188,6 +198,9 @@ impl Watchers {
     /// A server's disk was synced.
     pub fn synced(&mut self, server: ServerId) {
         self.known.synced(server);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.synced(server);
+        }
     }
 }
 
@@ -220,6 +233,7 @@ pub fn install(
     });
     let messages = Arc::clone(&watchers);
     network.observe(move |passing| {
+        events::amend(passing);
         if passing.moment == Moment::RequestLeaves && labsim::is_simulated() {
             end_if(made_by_its_own(passing));
         }
@@ -250,6 +264,7 @@ fn made_by_its_own(passing: &Passing<'_>) -> Result<(), Broken> {
 /// Ends the run at the first broken promise.
 fn end_if(judged: Result<(), Broken>) {
     if let Err(broken) = judged {
+        events::violation(&broken);
         labsim::fail(broken.message.clone(), broken);
     }
 }

@@ -31,7 +31,7 @@ impl Limits {
     pub fn wall_of(&self, mode: Mode) -> Duration {
         match mode {
             // Each of the two has that.
-            Mode::Simulated | Mode::Twice => self.wall,
+            Mode::Simulated | Mode::Recorded | Mode::Twice => self.wall,
             // It has its own limit on the same clock, and is to reach it.
             Mode::Real => TIME_LIMIT + self.wall,
         }

@@ -1,0 +1,210 @@
+//! What led to a failure, and how things stood then.
+//!
+//! The evidence comes first: what happened at the very moments that contradict each
+//! other. The rest goes back from the failure along its causes: what made that thread
+//! do this, who had sent that message, what had made them.
+//!
+//! Boundary: chooses among events. How one is put into words is in `words.rs`.
+
+use std::collections::BTreeSet;
+
+use labsim::record::{Event, Record};
+use serde::{Deserialize, Serialize};
+
+use super::fold::{Fold, Life};
+use super::words::{line, words};
+use crate::check::Broken;
+
+/// How many events are told.
+const EVENTS_TOLD: usize = 5;
+/// How many of them may be evidence.
+const EVIDENCE_TOLD: usize = 3;
+/// How far back a chain of causes is followed.
+const CHAIN_MAX: usize = 200;
+/// How many changes of links and machines are told.
+const FAULTS_TOLD: usize = 4;
+
+/// What a report tells of a recorded run.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Story {
+    /// The events that led there, in order, a line each.
+    pub events: Vec<String>,
+    /// Each server as it was then, a line each.
+    pub servers: Vec<String>,
+    /// The last that was done to machines and links, a line each.
+    pub faults: Vec<String>,
+    /// How many events there were.
+    pub count: u64,
+}
+
+impl Story {
+    /// Tells a run of so many servers that failed.
+    pub fn tell(record: &Record, servers: usize, broken: &Broken) -> Self {
+        let end = record.events.iter().rposition(|event| event.kind == "violation" || event.kind == "fail");
+        let end = end.unwrap_or(record.events.len());
+        let before = &record.events[..end];
+        let mut fold = Fold::new(servers);
+        before.iter().for_each(|event| fold.step(event));
+        let last = record.events.last().map_or(0, |event| event.number);
+        Self {
+            events: led_there(record, before, record.events.get(end), broken),
+            servers: (0..servers).map(|server| describe(&fold, server)).collect(),
+            faults: faults(record, before),
+            count: last,
+        }
+    }
+}
+
+/// The numbers of the events that are evidence of `broken`.
+pub(super) fn evidence(events: &[Event], broken: &Broken) -> Vec<u64> {
+    let is_at = |event: &&Event| broken.moments.contains(&event.at) && is_telling(event);
+    events.iter().filter(is_at).map(|event| event.number).collect()
+}
+
+fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Broken) -> Vec<String> {
+    let mut told: BTreeSet<u64> = BTreeSet::new();
+    let evidence = evidence(before, broken);
+    // At one moment there may be several; of each moment the last says most.
+    told.extend(evidence.iter().rev().take(EVIDENCE_TOLD));
+    let mut next = end.and_then(|event| event.causes.last()).or(evidence.last()).copied();
+    for _ in 0..CHAIN_MAX {
+        let Some(event) = next.and_then(|number| record.event(number)) else { break };
+        if told.len() >= EVENTS_TOLD {
+            break;
+        }
+        // A message is told once, where it arrives.
+        let is_sent = event.kind == "send" && told.iter().any(|number| comes_of(record, *number, event.number));
+        if is_telling(event) && !is_sent {
+            told.insert(event.number);
+        }
+        next = event.causes.last().copied();
+    }
+    told.iter().filter_map(|number| record.event(*number)).map(|event| line(record, event)).collect()
+}
+
+fn comes_of(record: &Record, number: u64, cause: u64) -> bool {
+    record.event(number).is_some_and(|event| event.kind == "deliver" && event.causes.contains(&cause))
+}
+
+/// True if an event says something to somebody who looks for a mistake.
+fn is_telling(event: &Event) -> bool {
+    const TELLING: [&str; 16] = [
+        "send", "deliver", "boot", "term", "role", "vote", "truncate", "append", "snapshot", "commit", "apply",
+        "installed", "call", "crash", "timer", "note",
+    ];
+    TELLING.contains(&event.kind)
+}
+
+/// A server in one line.
+fn describe(fold: &Fold, server: usize) -> String {
+    let is_cut = |cut: &&(u64, u64)| cut.0 == server as u64 || cut.1 == server as u64;
+    let cuts = fold.cut.iter().filter(is_cut).count();
+    let all = 2 * fold.servers.len().saturating_sub(1);
+    let cut = match cuts {
+        0 => String::new(),
+        cuts if cuts >= all => ", cut off".to_owned(),
+        cuts => format!(", {cuts} of {all} links cut"),
+    };
+    let Some(life) = &fold.servers[server] else {
+        let what = if fold.down[server] { "down" } else { "has shown nothing of itself" };
+        return format!("S{server} {what}{cut}");
+    };
+    let Life { term, role, vote, base, commit, applied, saved, .. } = life;
+    let (index, last_term) = life.last();
+    let vote = vote.map_or("no vote".to_owned(), |candidate| format!("voted S{candidate}"));
+    let snapshot = if base.0 > 0 { format!(" (snapshot to {})", base.0) } else { String::new() };
+    let matched = match &life.progress[..] {
+        [] => String::new(),
+        all => {
+            let one = |(peer, _, matched): &(u64, u64, u64)| format!("S{peer} {matched}");
+            format!(", match {}", all.iter().map(one).collect::<Vec<_>>().join(" "))
+        }
+    };
+    format!(
+        "S{server} {role:<9} term {term}, {vote}, log to {index} of term {last_term}{snapshot}, on disk to {saved}, \
+         commit {commit}, applied {applied}{matched}{cut}"
+    )
+}
+
+/// The last faults: each moment once, for cutting a server off cuts many links.
+fn faults(record: &Record, events: &[Event]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let is_fault = |event: &&Event| matches!(event.kind, "crash" | "restart" | "pause" | "resume" | "cut" | "heal");
+    let faults: Vec<&Event> = events.iter().filter(is_fault).collect();
+    let mut at = faults.len();
+    while at > 0 && lines.len() < FAULTS_TOLD {
+        let last = faults[at - 1];
+        let is_link = matches!(last.kind, "cut" | "heal");
+        let same = |event: &&&Event| event.kind == last.kind && is_link && last.at - event.at < std::time::Duration::from_micros(200);
+        let group = faults[..at].iter().rev().take_while(same).count().max(1);
+        let micros = faults[at - group].at.as_micros();
+        let time = format!("{:>4}.{:06}", micros / 1_000_000, micros % 1_000_000);
+        let what = if is_link {
+            let links = faults[at - group..at].iter().map(|event| {
+                format!("S{}>S{}", event.number_of("from").unwrap_or_default(), event.number_of("to").unwrap_or_default())
+            });
+            format!("{} {}", last.kind, links.collect::<Vec<_>>().join(" "))
+        } else {
+            let node = last.number_of("target").or(last.node.map(|node| node.0.into())).unwrap_or_default();
+            format!("S{node} {}", words(last))
+        };
+        lines.push(format!("{time} {what}"));
+        at -= group;
+    }
+    let _ = record;
+    lines.reverse();
+    lines
+}
+
+/// Every change of a server's `field`, with what it came from: for each a line, and
+/// under it its causes.
+///
+/// # Errors
+///
+/// If there is no such field.
+pub fn why(record: &Record, servers: usize, server: usize, field: &str) -> Result<Vec<String>, String> {
+    const FIELDS: [(&str, &[&str]); 9] = [
+        ("term", &["term"]),
+        ("role", &["role"]),
+        ("vote", &["vote"]),
+        ("log", &["append", "truncate"]),
+        ("snapshot", &["snapshot"]),
+        ("commit", &["commit"]),
+        ("applied", &["applied", "installed"]),
+        ("saved", &["saved"]),
+        ("match", &["progress"]),
+    ];
+    let Some((_, kinds)) = FIELDS.iter().find(|(name, _)| *name == field) else {
+        let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("no field is called `{field}`; there are {}", names.join(", ")));
+    };
+    let fold = Fold::new(servers);
+    let mut lines = Vec::new();
+    for event in &record.events {
+        let is_meant = fold.server_of(event) == Some(server) && (kinds.contains(&event.kind) || event.kind == "boot");
+        if !is_meant {
+            continue;
+        }
+        lines.push(line(record, event));
+        for cause in causes(record, event) {
+            lines.push(format!("    because {}", line(record, cause).trim_start()));
+        }
+    }
+    Ok(lines)
+}
+
+/// What an event came from: back to a message that arrived, a timer, a client, or a
+/// machine, and who sent that message.
+fn causes<'a>(record: &'a Record, event: &Event) -> Vec<&'a Event> {
+    let mut found = Vec::new();
+    let mut next = event.causes.last().copied();
+    for _ in 0..CHAIN_MAX {
+        let Some(event) = next.and_then(|number| record.event(number)) else { break };
+        if matches!(event.kind, "deliver" | "timer" | "call" | "restart" | "crash") {
+            found.push(event);
+            break;
+        }
+        next = event.causes.last().copied();
+    }
+    found
+}
