@@ -167,10 +167,25 @@ pub const PROMISES: [&str; 18] = [
 pub fn section(rule: &str) -> Option<&'static str> {
     Some(match rule {
         "AppendEntries.1" | "RequestVote.1" | "InstallSnapshot.1" | "AllServers.2" | "Monotone" => "Figure 2, sec. 5.1",
-        "Followers.1" | "Followers.2" | "Candidates.1" | "Candidates.2" | "Candidates.3" | "Candidates.4"
-        | "Leaders.1" | "OneVotePerTerm" | "Figure3.ElectionSafety" => "Figure 2, sec. 5.2",
-        "AppendEntries.2" | "AppendEntries.3" | "AppendEntries.4" | "AppendEntries.5" | "Leaders.2" | "Leaders.3"
-        | "AllServers.1" | "ApplyOrder" | "Figure3.LeaderAppendOnly" | "Figure3.LogMatching" => "Figure 2, sec. 5.3",
+        "Followers.1"
+        | "Followers.2"
+        | "Candidates.1"
+        | "Candidates.2"
+        | "Candidates.3"
+        | "Candidates.4"
+        | "Leaders.1"
+        | "OneVotePerTerm"
+        | "Figure3.ElectionSafety" => "Figure 2, sec. 5.2",
+        "AppendEntries.2"
+        | "AppendEntries.3"
+        | "AppendEntries.4"
+        | "AppendEntries.5"
+        | "Leaders.2"
+        | "Leaders.3"
+        | "AllServers.1"
+        | "ApplyOrder"
+        | "Figure3.LeaderAppendOnly"
+        | "Figure3.LogMatching" => "Figure 2, sec. 5.3",
         "RequestVote.2" => "Figure 2, sec. 5.2, sec. 5.4.1",
         "Leaders.4" => "Figure 2, sec. 5.4.2, Figure 8",
         "Figure3.LeaderCompleteness" | "Figure3.StateMachineSafety" => "Figure 3, sec. 5.4.3",

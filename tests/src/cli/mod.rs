@@ -1,10 +1,11 @@
-//! The `lab` command: `cargo lab list`, `cargo lab run`, `cargo lab bugs`.
+//! The `lab` command: `cargo lab list`, `run`, `replay`, `why`, `bugs`.
 //!
 //! Boundary: arguments in, lines and an exit code out.
 
 mod bugs;
 mod list;
 mod record;
+mod replay;
 mod run;
 mod select;
 
@@ -33,6 +34,8 @@ struct Arguments {
 enum Verb {
     List(list::List),
     Run(run::Run),
+    Replay(replay::Replay),
+    Why(replay::Why),
     Bugs(bugs::Bugs),
     /// Make runs for the process that started this one
     #[command(name = VERB, hide = true)]
@@ -60,6 +63,8 @@ pub fn main_with(registry: &Registry) -> ExitCode {
     let done = match arguments.verb {
         Verb::List(list) => list.execute(registry),
         Verb::Run(run) => run.execute(registry),
+        Verb::Replay(replay) => replay.execute(registry),
+        Verb::Why(why) => why.execute(registry),
         Verb::Bugs(bugs) => bugs.execute(registry),
         Verb::Worker => return serve(registry),
     };

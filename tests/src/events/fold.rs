@@ -106,8 +106,8 @@ impl Fold {
     pub fn server_of(&self, event: &Event) -> Option<usize> {
         let about = match event.kind {
             "crash" | "restart" | "pause" | "resume" => event.number_of("target"),
-            "state" => event.number_of("server"),
-            _ => None,
+            "call" => None,
+            _ => event.number_of("server"),
         };
         let node = about.or_else(|| event.node.map(|node| u64::from(node.0)))?;
         usize::try_from(node).ok().filter(|server| *server < self.servers.len())

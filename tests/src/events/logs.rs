@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use labsim::record::{Event, Record};
 
-use super::words::{thread, words};
+use super::words::{node, thread, words};
 
 /// A format of log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,12 +39,10 @@ pub fn write_log(format: LogFormat, record: &Record, to: &mut dyn Write) -> io::
 /// As `000305 VOTE S0 votes for S2 in term 1`.
 fn write_dslogs(event: &Event, to: &mut dyn Write) -> io::Result<()> {
     let Some(topic) = topic(event) else { return Ok(()) };
-    let server = match event.kind {
-        "crash" | "restart" | "pause" | "resume" => event.number_of("target"),
-        _ => None,
+    let server = match node(event) {
+        node if node == "-" => "T".to_owned(),
+        node => node,
     };
-    let server = server.or_else(|| event.node.map(|node| node.0.into()));
-    let server = server.map_or("T".to_owned(), |server| format!("S{server}"));
     writeln!(to, "{:06} {topic} {server} {}", event.at.as_millis(), words(event).replace('\n', " "))
 }
 
@@ -71,7 +69,7 @@ fn topic(event: &Event) -> Option<&'static str> {
 
 fn write_short(record: &Record, event: &Event, to: &mut dyn Write) -> io::Result<()> {
     let micros = event.at.as_micros();
-    let node = event.node.map_or("-".to_owned(), |node| format!("S{}", node.0));
+    let node = node(event);
     let name: String = thread(record, event).chars().take(20).collect();
     let what = words(event).replace('\n', " ");
     writeln!(

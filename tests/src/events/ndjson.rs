@@ -17,10 +17,12 @@ use crate::check::Broken;
 pub const VERSION: u32 = 1;
 
 /// What stands at the top of a recorded run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Default, Debug, Serialize)]
 pub struct Header {
     /// [`VERSION`].
     pub version: u32,
+    /// Of the build that made the run: in another one, the seed means another run.
+    pub fingerprint: String,
     /// The test.
     pub test: &'static str,
     /// Its part.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use labsim::record::{self, Class, Field, Value};
 use labsim::time::Instant;
 use raft::{
-    AppendEntriesArgs, AppendEntriesReply, Bytes, Entry, Index, InstallSnapshotArgs, InstallSnapshotReply, PeerProgress,
-    RequestVoteArgs, RequestVoteReply, RoleName, ServerId, Shown, Term, View,
+    AppendEntriesArgs, AppendEntriesReply, Bytes, Entry, Index, InstallSnapshotArgs, InstallSnapshotReply,
+    PeerProgress, RequestVoteArgs, RequestVoteReply, RoleName, ServerId, Shown, Term, View,
 };
 
 use crate::check::Broken;
@@ -93,7 +93,7 @@ impl Recorder {
         let last = self.last[slot].as_ref().map_or(0, |full| full.view.last.index);
         if last != self.saved[slot] {
             self.saved[slot] = last;
-            record::emit("saved", || vec![("index", last.into())]);
+            shows(Class::Normal, "saved", ServerId(slot as u32), vec![("index", last.into())]);
         }
     }
 }
@@ -102,9 +102,8 @@ impl Full {
     /// Writes down how `view` differs, and takes it over.
     fn note(&mut self, view: &View) {
         let before = std::mem::replace(&mut self.view, view.clone());
-        let milestone = |kind, fields: Vec<Field>| {
-            record::emit_as(Class::Milestone, kind, || fields);
-        };
+        let server = view.server;
+        let milestone = |kind, fields| shows(Class::Milestone, kind, server, fields);
         if view.term != before.term {
             milestone("term", vec![("term", view.term.into()), ("before", before.term.into())]);
         }
@@ -120,37 +119,53 @@ impl Full {
         }
         self.note_log(&before, view);
         if view.commit_index != before.commit_index {
-            record::emit("commit", || vec![("index", view.commit_index.into()), ("before", before.commit_index.into())]);
+            shows(
+                Class::Normal,
+                "commit",
+                server,
+                vec![("index", view.commit_index.into()), ("before", before.commit_index.into())],
+            );
         }
         if view.last_applied != before.last_applied {
-            record::emit("applied", || vec![("index", view.last_applied.into()), ("before", before.last_applied.into())]);
+            shows(
+                Class::Normal,
+                "applied",
+                server,
+                vec![("index", view.last_applied.into()), ("before", before.last_applied.into())],
+            );
         }
         if view.progress != before.progress {
-            record::emit("progress", || progress(&view.progress));
+            shows(Class::Normal, "progress", server, progress(&view.progress));
         }
         if view.election_deadline != before.election_deadline
             && let Some(due) = view.election_deadline.and_then(Instant::since_start)
         {
-            record::emit_as(Class::Detail, "deadline", || vec![("due_us", micros(due))]);
+            shows(Class::Detail, "deadline", server, vec![("due_us", micros(due))]);
         }
     }
 
     fn note_log(&mut self, before: &View, view: &View) {
-        let slot = |base: Index, index: Index| usize::try_from(index.saturating_sub(base + 1)).expect("a log fits in memory");
+        let slot =
+            |base: Index, index: Index| usize::try_from(index.saturating_sub(base + 1)).expect("a log fits in memory");
         let kept = slot(before.base.index, view.changed_from).min(self.entries.len());
         let was_last = before.last.index;
         self.entries.truncate(kept);
         let covered = slot(before.base.index, view.base.index + 1);
         let gone_from = view.changed_from.max(view.base.index + 1);
         if view.base != before.base {
-            record::emit("snapshot", || vec![("index", view.base.index.into()), ("term", view.base.term.into())]);
+            shows(
+                Class::Normal,
+                "snapshot",
+                view.server,
+                vec![("index", view.base.index.into()), ("term", view.base.term.into())],
+            );
         }
         self.entries.drain(..covered.min(self.entries.len()));
         if gone_from <= was_last {
-            record::emit("truncate", || vec![("from", gone_from.into()), ("to", was_last.into())]);
+            shows(Class::Normal, "truncate", view.server, vec![("from", gone_from.into()), ("to", was_last.into())]);
         }
         if !view.changed.is_empty() {
-            record::emit("append", || entries(view.changed_from, &view.changed));
+            shows(Class::Normal, "append", view.server, entries(view.changed_from, &view.changed));
         }
         self.entries.extend_from_slice(&view.changed);
     }
@@ -171,6 +186,12 @@ impl Full {
         fields.extend(progress(&self.view.progress));
         fields
     }
+}
+
+/// A server's state has changed. Not always by one of its own threads: a client's may
+/// be in its code.
+fn shows(class: Class, kind: &'static str, server: ServerId, fields: Vec<Field>) {
+    record::emit_as(class, kind, || [vec![("server", server.0.into())], fields].concat());
 }
 
 fn role(role: RoleName) -> Value {
@@ -223,11 +244,7 @@ fn said(passing: &Passing<'_>) -> Option<Vec<Field>> {
         return Some(fields);
     }
     if let Some(AppendEntriesReply { term, success, retry_at }) = value.downcast_ref() {
-        return Some(vec![
-            ("term", (*term).into()),
-            ("success", (*success).into()),
-            ("retry_at", (*retry_at).into()),
-        ]);
+        return Some(vec![("term", (*term).into()), ("success", (*success).into()), ("retry_at", (*retry_at).into())]);
     }
     if let Some(InstallSnapshotArgs { term, last_included, data, .. }) = value.downcast_ref() {
         let fields =

@@ -88,9 +88,22 @@ fn comes_of(record: &Record, number: u64, cause: u64) -> bool {
 
 /// True if an event says something to somebody who looks for a mistake.
 fn is_telling(event: &Event) -> bool {
-    const TELLING: [&str; 16] = [
-        "send", "deliver", "boot", "term", "role", "vote", "truncate", "append", "snapshot", "commit", "apply",
-        "installed", "call", "crash", "timer", "note",
+    const TELLING: [&str; 15] = [
+        "send",
+        "deliver",
+        "boot",
+        "term",
+        "role",
+        "vote",
+        "truncate",
+        "append",
+        "snapshot",
+        "commit",
+        "apply",
+        "installed",
+        "call",
+        "crash",
+        "timer",
     ];
     TELLING.contains(&event.kind)
 }
@@ -135,13 +148,19 @@ fn faults(record: &Record, events: &[Event]) -> Vec<String> {
     while at > 0 && lines.len() < FAULTS_TOLD {
         let last = faults[at - 1];
         let is_link = matches!(last.kind, "cut" | "heal");
-        let same = |event: &&&Event| event.kind == last.kind && is_link && last.at - event.at < std::time::Duration::from_micros(200);
+        let same = |event: &&&Event| {
+            event.kind == last.kind && is_link && last.at - event.at < std::time::Duration::from_micros(200)
+        };
         let group = faults[..at].iter().rev().take_while(same).count().max(1);
         let micros = faults[at - group].at.as_micros();
         let time = format!("{:>4}.{:06}", micros / 1_000_000, micros % 1_000_000);
         let what = if is_link {
             let links = faults[at - group..at].iter().map(|event| {
-                format!("S{}>S{}", event.number_of("from").unwrap_or_default(), event.number_of("to").unwrap_or_default())
+                format!(
+                    "S{}>S{}",
+                    event.number_of("from").unwrap_or_default(),
+                    event.number_of("to").unwrap_or_default()
+                )
             });
             format!("{} {}", last.kind, links.collect::<Vec<_>>().join(" "))
         } else {

@@ -59,7 +59,11 @@ pub fn words(event: &Event) -> String {
         "timer" => format!("a timer rings after {} ms", number("waited_us") / 1000),
         "lock_wait" => format!("waits for the lock at {}, which `{}` has", text("place"), text("holder")),
         "violation" => {
-            format!("{}: {}", event.text_of("rule").unwrap_or("violation"), text("message").lines().next().unwrap_or(""))
+            format!(
+                "{}: {}",
+                event.text_of("rule").unwrap_or("violation"),
+                text("message").lines().next().unwrap_or("")
+            )
         }
         kind => kind.to_owned(),
     }
@@ -132,9 +136,25 @@ pub(super) fn thread<'a>(record: &'a Record, event: &Event) -> &'a str {
 /// A line: seconds, node, thread, and what happened.
 pub(super) fn line(record: &Record, event: &Event) -> String {
     let micros = event.at.as_micros();
-    let node = event.node.map_or("-".to_owned(), |node| format!("S{}", node.0));
     let what = words(event).replace('\n', " ");
-    format!("{:>4}.{:06} {node:<4} {:<16} {what}", micros / 1_000_000, micros % 1_000_000, short(thread(record, event), 16))
+    let node = node(event);
+    format!(
+        "{:>4}.{:06} {node:<4} {:<16} {what}",
+        micros / 1_000_000,
+        micros % 1_000_000,
+        short(thread(record, event), 16)
+    )
+}
+
+/// Whose event it is.
+pub(super) fn node(event: &Event) -> String {
+    let about = match event.kind {
+        "crash" | "restart" | "pause" | "resume" => event.number_of("target"),
+        "call" => None,
+        _ => event.number_of("server"),
+    };
+    let node = about.or_else(|| event.node.map(|node| node.0.into()));
+    node.map_or("-".to_owned(), |node| format!("S{node}"))
 }
 
 /// The beginning of a text, in so many characters.

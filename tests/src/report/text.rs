@@ -92,7 +92,10 @@ pub fn failure(result: &RunResult) -> String {
         }
     }
     if let Some((symptom, at)) = result.symptom {
-        lines.push(format!("  found by asking the disk; without that, this run goes on to {symptom} at {}", seconds(at)));
+        lines.push(format!(
+            "  found by asking the disk; without that, this run goes on to {symptom} at {}",
+            seconds(at)
+        ));
     }
     if let Some(story) = &result.story {
         tell(story, &mut lines);
