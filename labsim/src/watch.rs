@@ -131,7 +131,9 @@ impl Watch {
 
 /// Ends the run: the code that watches it has seen enough.
 ///
-/// The outcome carries `message`, and `payload` for a caller who knows its type.
+/// The outcome carries `message`, and `payload` for a caller who knows its type. Its
+/// place is where the calling thread took the lock that it holds, if it holds one: of
+/// an observer's failure, the critical section.
 /// Only the first failure of a run counts. Does not return, unless the calling
 /// thread is unwinding already.
 ///
@@ -144,7 +146,10 @@ pub fn fail(message: impl Into<String>, payload: impl Any + Send) {
     if context::is_dying() {
         return; // What a dying thread says in a destructor is not of this run.
     }
-    let failure = Failure { payload: Some(Box::new(payload)), ..Failure::here(FailureKind::Raised, message) };
+    // Said by an observer: then it is about the section that ends just now.
+    let section = crate::sync::locks_held().last().map(ToString::to_string);
+    let here = Failure::here(FailureKind::Raised, message);
+    let failure = Failure { payload: Some(Box::new(payload)), place: section, ..here };
     match context::mode() {
         Mode::Simulated => sim::with(|core| {
             core.fail_with(failure);

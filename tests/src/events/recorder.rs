@@ -191,7 +191,9 @@ impl Full {
 /// A server's state has changed. Not always by one of its own threads: a client's may
 /// be in its code.
 fn shows(class: Class, kind: &'static str, server: ServerId, fields: Vec<Field>) {
-    record::emit_as(class, kind, || [vec![("server", server.0.into())], fields].concat());
+    // Where the critical section began that ends just now.
+    let place = labsim::sync::locks_held().last().map_or(Value::Nothing, |place| place.to_string().into());
+    record::emit_as(class, kind, || [vec![("server", server.0.into()), ("place", place)], fields].concat());
 }
 
 fn role(role: RoleName) -> Value {

@@ -136,7 +136,11 @@ pub(super) fn thread<'a>(record: &'a Record, event: &Event) -> &'a str {
 /// A line: seconds, node, thread, and what happened.
 pub(super) fn line(record: &Record, event: &Event) -> String {
     let micros = event.at.as_micros();
-    let what = words(event).replace('\n', " ");
+    let mut what = words(event).replace('\n', " ");
+    if let Some(place) = event.text_of("place") {
+        // The column helps nobody.
+        what += &format!(" ({})", place.rsplit_once(':').map_or(place, |(line, _)| line));
+    }
     let node = node(event);
     format!(
         "{:>4}.{:06} {node:<4} {:<16} {what}",
