@@ -19,7 +19,7 @@ use labsim::links::{self, Fate};
 use labsim::node::Node;
 use labsim::rand::Stream;
 use labsim::time::Instant;
-use labsim::{sync, thread};
+use labsim::{record, sync, thread};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,6 +27,7 @@ use crate::codec::{decode, encode};
 use crate::error::CallError;
 use crate::network::{Server, Shared};
 use crate::observe::{Moment, Passing};
+use crate::passage::Passage;
 
 /// A call over a cut link fails within so many milliseconds.
 const CUT_MS: u64 = 100;
@@ -118,13 +119,15 @@ impl ClientEnd {
 
         // 1. Counted, whatever becomes of it.
         let call = Call { number: network.traffic.count_call(), caller: self.from, server: self.to, method };
-        call.show(&network, Moment::RequestLeaves, args);
-        let wait = match self.call_bytes(&network, call, encode(args)) {
-            Ok(reply) => {
+        let bytes = encode(args);
+        let passage = Passage::begin(call, bytes.len());
+        call.show(&network, passage.event(), Moment::RequestLeaves, args);
+        let wait = match self.call_bytes(&network, call, passage, bytes) {
+            Ok((event, reply)) => {
                 let reply = decode(&reply).unwrap_or_else(|error| {
                     panic!("the reply of {method} is no {}: {error}", std::any::type_name::<R>())
                 });
-                call.show(&network, Moment::ReplyArrives, &reply);
+                call.show(&network, event, Moment::ReplyArrives, &reply);
                 return Ok(reply);
             }
             Err(GaveUp::Refused) => return Err(CallError::Refused),
@@ -137,26 +140,40 @@ impl ClientEnd {
         Err(CallError::Lost)
     }
 
-    fn call_bytes(&self, network: &Arc<Shared>, call: Call, args: Vec<u8>) -> Result<Vec<u8>, GaveUp> {
+    /// Returns the event of the reply's arrival, and its bytes.
+    fn call_bytes(
+        &self,
+        network: &Arc<Shared>,
+        call: Call,
+        passage: Passage,
+        args: Vec<u8>,
+    ) -> Result<(u64, Vec<u8>), GaveUp> {
         let lost = Err(GaveUp::LostAfter(Duration::ZERO));
         network.traffic.count_bytes(args.len());
 
         // 2. A cut link, or no server. The caller learns only that it took long.
         let server = network.server(self.to).filter(|server| server.is_alive());
         let fate = links::send(self.from, self.to);
-        let Some(server) = server.filter(|_| fate != Fate::Cut) else { return self.lost_after_cut(network) };
+        let Some(server) = server.filter(|_| fate != Fate::Cut) else {
+            passage.lost(if fate == Fate::Cut { "cut" } else { "crashed" });
+            return Err(self.lost_after_cut(network));
+        };
 
         // 3. The way there.
         let chances = self.draw_chances(network);
-        let Fate::Arrives { after, again_after } = fate else { return self.lost_after_loss() };
+        let Fate::Arrives { after, again_after } = fate else {
+            passage.lost("lost");
+            return Err(self.lost_after_loss());
+        };
         if chances.request_lost {
+            passage.lost("lost");
             return Err(GaveUp::LostAfter(chances.request_delay));
         }
         let (reply_tx, reply_rx) = channel::bounded(1);
-        let request = Request { call, args: args.into(), reply_tx, network: Weak::clone(&self.network) };
+        let request = Request { call, args: args.into(), reply_tx, network: Weak::clone(&self.network), passage };
         if let Some(again_after) = again_after {
             // The handler runs twice. The caller sees the first reply only.
-            self.carry(request.clone(), chances.request_delay + again_after);
+            self.carry(request.duplicate(), chances.request_delay + again_after);
         }
         if links::is_instant(self.from, self.to) {
             // 4. The receiver's from the start: no thread for the way.
@@ -167,33 +184,41 @@ impl ClientEnd {
 
         // 5. Wait, and look now and then whether that still makes sense.
         let mut next_check = Instant::now() + chances.request_delay + DEADNESS_CHECK;
-        let reply = loop {
-            match reply_rx.recv_deadline(next_check) {
+        // The looks are the network's: the caller has set no timer.
+        let Reply { bytes: reply, passage } = loop {
+            match record::quietly(|| reply_rx.recv_deadline(next_check)) {
                 Ok(reply) => break reply,
                 Err(RecvTimeoutError::Timeout) => {}
                 // The handler died with its server. That shows at the next look,
                 // as it would if the handler were still at it.
-                Err(RecvTimeoutError::Disconnected) => thread::sleep_until(next_check),
+                Err(RecvTimeoutError::Disconnected) => record::quietly(|| thread::sleep_until(next_check)),
             }
             next_check += DEADNESS_CHECK;
             if !network.still_serves(&server) || !self.is_joined() {
                 return lost;
             }
         };
-        if !network.still_serves(&server) || !links::is_up(self.from, self.to) {
+        let still_serves = network.still_serves(&server);
+        if !still_serves || !links::is_up(self.from, self.to) {
+            passage.lost(if still_serves { "cut" } else { "crashed" });
             return lost;
         }
         if !links::is_up(self.to, self.from) {
             // Cut on the way back only, which the course's network never is. The
             // caller can't tell it from any other cut.
-            return self.lost_after_cut(network);
+            passage.lost("cut");
+            return Err(self.lost_after_cut(network));
         }
 
         // 6. and 7. The way back.
         if chances.reply_lost {
+            passage.lost("lost");
             return lost;
         }
-        let Fate::Arrives { after, .. } = links::send(self.to, self.from) else { return self.lost_after_loss() };
+        let Fate::Arrives { after, .. } = links::send(self.to, self.from) else {
+            passage.lost("lost");
+            return Err(self.lost_after_loss());
+        };
         let delay = chances.reply_delay + after;
         if !delay.is_zero() {
             links::travel(delay);
@@ -203,9 +228,10 @@ impl ClientEnd {
         }
 
         // 8. Counted as it arrives.
+        let event = passage.reply_arrives(reply.as_ref().map_or(0, Vec::len));
         let reply = reply.ok_or(GaveUp::Refused)?;
         network.traffic.count_bytes(reply.len());
-        Ok(reply)
+        Ok((event, reply))
     }
 
     /// A call between the two could come through both ways.
@@ -214,17 +240,17 @@ impl ClientEnd {
     }
 
     /// What a caller learns of a cut link or a dead server: that it took long.
-    fn lost_after_cut(&self, network: &Shared) -> Result<Vec<u8>, GaveUp> {
+    fn lost_after_cut(&self, network: &Shared) -> GaveUp {
         let long = network.long_delays.load(Ordering::Relaxed);
         let wait_ms = self.stream().below(if long { CUT_LONG_MS } else { CUT_MS });
-        Err(GaveUp::LostAfter(Duration::from_millis(wait_ms)))
+        GaveUp::LostAfter(Duration::from_millis(wait_ms))
     }
 
     /// What a caller learns of a message that a link has lost. The course's
     /// links lose nothing, so this time is ours; were it none, a caller that
     /// asks again at once would flood the network.
-    fn lost_after_loss(&self) -> Result<Vec<u8>, GaveUp> {
-        Err(GaveUp::LostAfter(Duration::from_millis(self.stream().below(LOSS_MS))))
+    fn lost_after_loss(&self) -> GaveUp {
+        GaveUp::LostAfter(Duration::from_millis(self.stream().below(LOSS_MS)))
     }
 
     /// Sends a request on a way that takes time. It is part of the network now:
@@ -272,45 +298,68 @@ impl ClientEnd {
 
 /// What everybody knows of a call.
 #[derive(Clone, Copy)]
-struct Call {
-    number: u64,
-    caller: Node,
-    server: Node,
-    method: &'static str,
+pub(crate) struct Call {
+    pub(crate) number: u64,
+    pub(crate) caller: Node,
+    pub(crate) server: Node,
+    pub(crate) method: &'static str,
 }
 
 impl Call {
-    /// Shows one of its messages to the network's observer.
-    fn show(self, network: &Shared, moment: Moment, value: &dyn Any) {
+    /// Shows one of its messages to the network's observers.
+    fn show(self, network: &Shared, event: u64, moment: Moment, value: &dyn Any) {
         let Self { number, caller, server, method } = self;
-        network.observers.show(&Passing { call: number, caller, server, method, moment, value });
+        network.observers.show(&Passing { call: number, caller, server, method, moment, event, value });
     }
 }
 
 /// What a request brings to the serving node.
-#[derive(Clone)]
 struct Request {
     call: Call,
     /// Weak, as everywhere.
     network: Weak<Shared>,
     args: Arc<[u8]>,
-    /// Takes the reply, or nothing if there is no such method.
-    reply_tx: Sender<Option<Vec<u8>>>,
+    reply_tx: Sender<Reply>,
+    passage: Passage,
+}
+
+impl Request {
+    /// A second copy of it.
+    fn duplicate(&self) -> Self {
+        let Self { call, network, args, reply_tx, passage } = self;
+        let (network, args, reply_tx) = (Weak::clone(network), Arc::clone(args), reply_tx.clone());
+        Self { call: *call, network, args, reply_tx, passage: passage.duplicate() }
+    }
+}
+
+/// What comes back of it.
+struct Reply {
+    /// Nothing, if there is no such method.
+    bytes: Option<Vec<u8>>,
+    passage: Passage,
 }
 
 /// Runs the request's handler on a new thread of the serving node.
 fn hand_over(server: &Arc<Server>, node: Node, delay: Duration, request: Request) {
     let server = Arc::clone(server);
     node.spawn_after(delay, request.call.method, move || {
-        let reply = server.service.handler(request.call.method).map(|handler| {
+        let Request { call, network, args, reply_tx, passage } = request;
+        passage.request_arrives(args.len());
+        let bytes = server.service.handler(call.method).map(|handler| {
             server.requests.fetch_add(1, Ordering::Relaxed);
-            handler(&request.args, &|moment, value| {
-                if let Some(network) = request.network.upgrade() {
-                    request.call.show(&network, moment, value);
+            handler(&args, &|moment, value, bytes| {
+                if moment == Moment::ReplyLeaves {
+                    passage.reply_leaves(Some(bytes));
+                }
+                if let Some(network) = network.upgrade() {
+                    call.show(&network, passage.event(), moment, value);
                 }
             })
         });
+        if bytes.is_none() {
+            passage.reply_leaves(None);
+        }
         // The caller may be gone, or have the reply of a duplicate already.
-        let _ = request.reply_tx.try_send(reply);
+        let _ = reply_tx.try_send(Reply { bytes, passage });
     });
 }

@@ -59,6 +59,7 @@ mod codec;
 mod error;
 mod network;
 mod observe;
+mod passage;
 mod service;
 
 pub use call::ClientEnd;

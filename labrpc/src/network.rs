@@ -151,7 +151,8 @@ impl Network {
     /// Shows every message of this network to `observer`, on the thread that sends
     /// or receives it, with no lock of the network held. It must not wait. It may
     /// end the run, change links, and crash nodes, the one that it runs on
-    /// included.
+    /// included. Of several observers the first one is called first; one that
+    /// ends the run or crashes its own node is the last one for that message.
     ///
     /// ```
     /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
@@ -175,12 +176,8 @@ impl Network {
     /// });
     /// assert_eq!(outcome.result.unwrap(), 42);
     /// ```
-    ///
-    /// # Panics
-    ///
-    /// If the network has an observer.
     pub fn observe(&self, observer: impl Fn(&Passing<'_>) + Send + Sync + 'static) {
-        self.shared.observers.set(Box::new(observer));
+        self.shared.observers.add(Arc::new(observer));
     }
 
     /// Requests that `node` has begun to handle since it last began to serve.

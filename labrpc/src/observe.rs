@@ -8,9 +8,11 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use labsim::node::Node;
+use parking_lot::Mutex;
 
 /// A message at one end of its way.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,9 @@ pub struct Passing<'a> {
     pub method: &'static str,
     /// Which message it is, and at which end.
     pub moment: Moment,
+    /// The number of its event, if the run is recorded, for an observer to
+    /// [`amend`](labsim::record::amend); else 0.
+    pub event: u64,
     /// The arguments or the reply, of the type that the program gave.
     pub value: &'a dyn Any,
 }
@@ -67,27 +72,42 @@ impl Passing<'_> {
     }
 }
 
-type Observer = Box<dyn Fn(&Passing<'_>) + Send + Sync>;
+type Observer = Arc<dyn Fn(&Passing<'_>) + Send + Sync>;
 
-/// A network's observer, if it has one.
+/// A network's observers, in the order in which they came.
 #[derive(Default)]
-pub(crate) struct Observers(OnceLock<Observer>);
+pub(crate) struct Observers {
+    /// There is one: else nobody takes the lock.
+    any: AtomicBool,
+    list: Mutex<Vec<Observer>>,
+}
 
 impl Observers {
-    pub(crate) fn set(&self, observer: Observer) {
-        assert!(self.0.set(observer).is_ok(), "this network has an observer");
+    pub(crate) fn add(&self, observer: Observer) {
+        self.list.lock().push(observer);
+        self.any.store(true, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn show(&self, passing: &Passing<'_>) {
-        if let Some(observer) = self.0.get() {
+        if self.any.load(Ordering::Relaxed) {
+            self.show_all(passing);
+        }
+    }
+
+    fn show_all(&self, passing: &Passing<'_>) {
+        // Taken out one by one, so that the list is free while they run.
+        let observer = |at: usize| self.list.lock().get(at).map(Arc::clone);
+        let mut at = 0;
+        while let Some(observer) = observer(at) {
             observer(passing);
+            at += 1;
         }
     }
 }
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.get().is_some() { "observed" } else { "unobserved" })
+        write!(f, "{} observers", self.list.lock().len())
     }
 }

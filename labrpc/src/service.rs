@@ -12,8 +12,8 @@ use crate::codec::{decode, encode};
 use crate::observe::Moment;
 
 /// A method: the bytes of its arguments to those of its reply. Both are shown as
-/// values, before it runs and after.
-pub(crate) type Handler = Box<dyn Fn(&[u8], &dyn Fn(Moment, &dyn Any)) -> Vec<u8> + Send + Sync>;
+/// values, with their length in bytes, before it runs and after.
+pub(crate) type Handler = Box<dyn Fn(&[u8], &dyn Fn(Moment, &dyn Any, usize)) -> Vec<u8> + Send + Sync>;
 
 /// The methods of one server.
 #[derive(Default)]
@@ -43,14 +43,15 @@ impl Service {
         R: Serialize + 'static,
     {
         assert!(self.handler(name).is_none(), "the method {name} is given twice");
-        let handler = move |bytes: &[u8], show: &dyn Fn(Moment, &dyn Any)| {
+        let handler = move |bytes: &[u8], show: &dyn Fn(Moment, &dyn Any, usize)| {
             let args: A = decode(bytes).unwrap_or_else(|error| {
                 panic!("the arguments of {name} are no {}: {error}", std::any::type_name::<A>())
             });
-            show(Moment::RequestArrives, &args);
+            show(Moment::RequestArrives, &args, bytes.len());
             let reply = handler(args);
-            show(Moment::ReplyLeaves, &reply);
-            encode(&reply)
+            let bytes = encode(&reply);
+            show(Moment::ReplyLeaves, &reply, bytes.len());
+            bytes
         };
         self.methods.push((name, Box::new(handler)));
         self

@@ -239,6 +239,12 @@ pub fn last() -> u64 {
     if is_on() { sim::with(sim::Core::last_event) } else { 0 }
 }
 
+/// True if the calling thread is on its way out, and [`emit`] does nothing: its node
+/// has crashed, or its run is over.
+pub fn is_dying() -> bool {
+    context::is_dying()
+}
+
 /// Runs `waits` without an event for the timers that end its waits, nor for its locks:
 /// for a layer that waits on behalf of the calling thread, which set no timer.
 pub fn quietly<R>(waits: impl FnOnce() -> R) -> R {

@@ -13,6 +13,7 @@
 //! | `handlers.rs` | where handlers run, and that they overlap |
 //! | `errors.rs` | a lock in hand, unknown methods, wrong types |
 //! | `memory.rs` | nothing is shared, and nothing is left when a run is over |
+//! | `record.rs` | what the record of a run has of calls |
 //! | `seeds.rs` | one seed is one run, and a draw is nobody else's |
 //! | `real.rs` | the same calls on OS threads |
 //!
@@ -26,6 +27,7 @@ mod handlers;
 mod links;
 mod memory;
 mod real;
+mod record;
 mod seeds;
 
 use std::sync::Arc;
