@@ -225,8 +225,9 @@ fn progress(progress: &[PeerProgress]) -> Vec<Field> {
 
 /// Adds to a message's event what it says.
 pub fn amend(passing: &Passing<'_>) {
-    let event = 0;
-    record::amend(event, || said(passing).unwrap_or_default());
+    if passing.event != 0 {
+        record::amend(passing.event, || said(passing).unwrap_or_default());
+    }
 }
 
 fn said(passing: &Passing<'_>) -> Option<Vec<Field>> {
