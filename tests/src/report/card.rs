@@ -62,6 +62,8 @@ struct Row {
     tally: Tally,
     sights: BTreeSet<Sight>,
     spent: BTreeMap<String, Spent>,
+    /// Of the red runs, the one that ends soonest: its time, and its seed.
+    shortest: Option<(Duration, u64)>,
 }
 
 /// A report card in the making.
@@ -81,6 +83,9 @@ impl Card {
         for (what, spent) in &result.spent {
             row.spent.entry(what.clone()).or_insert(*spent).merge(*spent);
         }
+        if result.broken.is_some() && result.died.is_none() {
+            row.shortest = row.shortest.into_iter().chain([(result.elapsed, result.seed)]).min();
+        }
         self.total.add(result);
         let kind = result.broken.as_ref().map(|broken| broken.kind);
         self.worst = self.worst.into_iter().chain(kind).min();
@@ -99,7 +104,7 @@ impl Card {
     /// What a test must show, and no seed of it did.
     fn unseen(&self, test: &LabTest) -> Vec<&'static str> {
         let Some(Row { tally, sights, .. }) = self.rows.get(test.name) else { return Vec::new() };
-        if tally.failed > 0 {
+        if tally.failed > 0 || !sights.contains(&Sight::View) {
             return Vec::new(); // A failed run ended before it could.
         }
         test.must_see.iter().filter(|sight| !sights.contains(sight)).map(|sight| sight.describe()).collect()
@@ -153,6 +158,20 @@ impl Card {
         line(&mut text, "total", total, &self.total);
         for (name, what, Spent { most, allowed }) in self.spent(registry) {
             let _ = writeln!(text, "{name}: at most {most} {what}; {allowed} are allowed");
+        }
+        for test in registry.all() {
+            let Some(row) = self.rows.get(test.name).filter(|row| row.tally.runs > 1) else { continue };
+            if let Some((elapsed, seed)) = row.shortest {
+                let Tally { failed, runs, .. } = row.tally;
+                let time = seconds(elapsed);
+                let name = test.name;
+                let _ =
+                    writeln!(text, "{name}: {failed} of {runs} seeds failed; the shortest is --seed {seed}, {time}");
+            }
+        }
+        if !self.rows.is_empty() && !self.rows.values().any(|row| row.sights.contains(&Sight::View)) {
+            text +=
+                "note: no server has published what it is like (raft/README.md): less is watched, and found later\n";
         }
         for test in registry.all() {
             for what in self.unseen(test) {

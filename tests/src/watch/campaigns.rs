@@ -10,13 +10,18 @@
 //! Nor is it seen when it decided to stand: that may have been a moment before it
 //! asked, so what it heard within that moment is no reason.
 //!
+//! And a server may stand, and hear of a higher term before it has asked anybody: its
+//! timer has restarted, and no message says so. A server that publishes shows it. Of
+//! one that does not, a higher term that comes when its timer may have rung is taken for
+//! such a moment.
+//!
 //! Boundary: judges by messages. Knows the timeouts that raft declares.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use raft::{ServerId, Term};
+use raft::{RoleName, ServerId, Term, View};
 
 use super::at;
 use super::wire::{Said, Wire};
@@ -43,8 +48,14 @@ struct Known {
     /// The last reasons, in order. Of those that are older than a decision may be,
     /// only the last is kept. None if it is not known.
     reasons: VecDeque<Reason>,
-    /// The last term that it stood in.
+    /// The last term that it stood in, as its requests say.
     stood: Term,
+    /// The candidacy that it shows, and since when.
+    shows: Option<(Term, Duration)>,
+    /// It publishes what it is.
+    is_shown: bool,
+    /// The highest term that it has spoken in, or was told of.
+    term: Term,
 }
 
 /// A reason to wait, which came at the earliest and at the latest then.
@@ -69,7 +80,26 @@ impl Campaigns {
     /// A server starts.
     pub fn begin_life(&mut self, moment: Duration, server: ServerId) {
         self.leads(server);
+        self.servers[server.0 as usize].shows = None;
         self.note(server, Reason { since: moment, until: moment, what: "it started" });
+    }
+
+    /// A server publishes.
+    pub fn observe(&mut self, moment: Duration, view: &View) {
+        if view.role == RoleName::Leader {
+            self.leads(view.server);
+        }
+        let known = &mut self.servers[view.server.0 as usize];
+        known.is_shown = true;
+        let shows = known.shows.filter(|(term, _)| view.role == RoleName::Candidate && *term == view.term);
+        let hidden = known.shows.filter(|(term, _)| shows.is_none() && *term > known.stood);
+        known.shows = shows;
+        if view.role == RoleName::Candidate && shows.is_none() {
+            known.shows = Some((view.term, moment));
+        }
+        if let Some((_, since)) = hidden.filter(|_| view.role != RoleName::Leader) {
+            self.note(view.server, Reason { since, until: since, what: "it stood for election" });
+        }
     }
 
     /// A server leads: it waits for nobody.
@@ -93,6 +123,7 @@ impl Campaigns {
     /// If its sender stands for election too early or too late.
     pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
         let moment = wire.at;
+        self.hears_of_a_term(wire);
         if !wire.leaves {
             if wire.is_a_leaders() || matches!(wire.said, Said::RequestVote(_)) {
                 self.arrived.insert(wire.call, (moment, wire.term()));
@@ -122,6 +153,25 @@ impl Campaigns {
         Ok(())
     }
 
+    /// A higher term may hide a candidacy of a server that does not say what it is.
+    fn hears_of_a_term(&mut self, wire: &Wire<'_>) {
+        let server = if wire.leaves { wire.from } else { wire.to };
+        let known = &mut self.servers[server.0 as usize];
+        if wire.term() <= known.term {
+            return;
+        }
+        known.term = wire.term();
+        if wire.leaves || known.is_shown {
+            return;
+        }
+        if let Some(last) = known.reasons.back_mut()
+            && wire.at + EARLY + self.slack >= last.since + self.timeout.start
+            && wire.at <= last.until + self.timeout.end + LATE + self.slack
+        {
+            last.until = wire.at;
+        }
+    }
+
     fn stands(&mut self, server: ServerId, term: Term, moment: Duration) -> Result<(), Broken> {
         let (timeout, slack) = (self.timeout.clone(), self.slack);
         let known = &mut self.servers[server.0 as usize];
@@ -129,6 +179,7 @@ impl Campaigns {
             return Ok(()); // The same candidacy, to another server.
         }
         known.stood = term;
+        known.shows = None;
         let decided = moment.saturating_sub(EARLY + slack);
         let last = known.reasons.iter().rfind(|reason| reason.since <= decided).copied();
         self.note(server, Reason { since: decided, until: moment, what: "it stood for election" });
@@ -166,12 +217,16 @@ mod tests {
         Leads,
         /// It stands in that term.
         Stands(u64, Term),
+        /// It shows itself as a candidate of a term, or as a follower.
+        Shows(u64, Term, bool),
+        /// It is told of a term by an answer.
+        Told(u64, Term),
         /// A leader of a term is answered in a term.
         Heard(u64, Term, Term),
         /// It is asked for a vote of a term, and grants it or not.
         Asked(u64, Term, bool),
     }
-    use Step::{Asked, Heard, Leads, Stands, Starts};
+    use Step::{Asked, Heard, Leads, Shows, Stands, Starts, Told};
 
     fn judged(steps: &[Step]) -> Result<(), Broken> {
         let timeout = Duration::from_millis(250)..Duration::from_millis(500);
@@ -185,6 +240,14 @@ mod tests {
                 Stands(millis, term) => {
                     let args = asks(term, ServerId(0));
                     watcher.hear(&at(millis, wire(0, 1, true, Said::RequestVote(&args))))?;
+                }
+                Shows(millis, term, stands) => {
+                    let role = if stands { RoleName::Candidate } else { RoleName::Follower };
+                    watcher.observe(Duration::from_millis(millis), &View { term, role, ..crate::watch::view_of(0) });
+                }
+                Told(millis, term) => {
+                    let reply = RequestVoteReply { term, granted: false };
+                    watcher.hear(&at(millis, wire(1, 0, false, Said::Vote(&reply))))?;
                 }
                 Heard(millis, asked, answered) => {
                     let args = raft::AppendEntriesArgs {
@@ -218,6 +281,20 @@ mod tests {
         judged(&[Starts(0), Heard(298, 1, 1), Stands(300, 2)]).unwrap(); // It had decided.
     }
 
+    /// It stands, and hears of a higher term before it has asked anybody.
+    #[test]
+    fn a_candidacy_that_nobody_hears_of_restarts_the_timer_2a() {
+        judged(&[Starts(0), Told(300, 7), Stands(750, 8)]).unwrap(); // It publishes nothing.
+        judged(&[Starts(0), Shows(300, 1, true), Shows(301, 7, false), Stands(750, 8)]).unwrap();
+        for (steps, why) in [
+            (&[Starts(0), Told(100, 7), Stands(650, 8)][..], "too late: it started 650 ms before"),
+            (&[Starts(0), Shows(300, 0, false), Told(300, 7), Stands(750, 8)], "too late: it started 750 ms before"),
+        ] {
+            let broken = judged(steps).expect_err(why);
+            assert!(broken.message.contains(why), "{}", broken.message);
+        }
+    }
+
     #[test]
     fn whoever_stands_too_early_or_too_late_is_named_with_the_reason_2a() {
         let rows: [(&[Step], &str); 7] = [
@@ -228,8 +305,11 @@ mod tests {
             (&[Starts(0), Heard(200, 1, 1), Stands(300, 2)], "too early: it heard of its leader 100 ms before"),
             (&[Starts(0), Asked(200, 1, true), Stands(300, 2)], "too early: it gave a vote 100 ms before"),
             // A refusal is no reason to wait longer; nor is a leader of the past.
-            (&[Starts(0), Asked(400, 1, false), Stands(700, 2)], "too late: it started 700 ms before"),
-            (&[Starts(0), Heard(400, 1, 2), Stands(700, 3)], "too late: it started 700 ms before"),
+            (
+                &[Starts(0), Shows(0, 0, false), Asked(400, 1, false), Stands(700, 2)],
+                "too late: it started 700 ms before",
+            ),
+            (&[Starts(0), Shows(0, 0, false), Heard(400, 1, 2), Stands(700, 3)], "too late: it started 700 ms before"),
         ];
         for (steps, why) in rows {
             let broken = judged(steps).expect_err(why);

@@ -40,7 +40,7 @@ use labsim::disk::{self, Change};
 use labsim::node::Node;
 use labsim::watch::{self, Seen};
 use parking_lot::Mutex;
-use raft::{ELECTION_TIMEOUT, RoleName, ServerId, View};
+use raft::{ELECTION_TIMEOUT, ServerId, View};
 
 pub use self::applies::{Applies, show};
 pub use self::campaigns::Campaigns;
@@ -145,8 +145,8 @@ impl Watchers {
             recorder.observe(view);
         }
         self.sights.lock().note(view);
-        if let Some(by_time) = self.by_time.as_mut().filter(|_| view.role == RoleName::Leader) {
-            by_time.campaigns.leads(server);
+        if let Some(by_time) = &mut self.by_time {
+            by_time.campaigns.observe(moment, view);
         }
         if self.known.server(server).face.is_none() {
             self.persisted.begins(&self.known.server(server).log, view, moment)?;

@@ -26,6 +26,8 @@ pub enum Sight {
     Conflict,
     /// A running service was told to take over a snapshot.
     SnapshotInstalled,
+    /// A server has published what it is like: without that, most others are not seen.
+    View,
 }
 
 impl Sight {
@@ -38,6 +40,7 @@ impl Sight {
             Self::LeaderDeposed => "a leader that stepped down",
             Self::Conflict => "entries that gave way to others",
             Self::SnapshotInstalled => "a snapshot that was installed",
+            Self::View => "what a server is like",
         }
     }
 }
@@ -61,6 +64,9 @@ impl Sights {
             self.seen.insert(Sight::Conflict);
         }
         let before = self.roles.insert(view.server, view.role);
+        if before.is_none() {
+            self.seen.insert(Sight::View);
+        }
         if before == Some(view.role) && view.role != RoleName::Candidate {
             return; // Nearly always: nothing happened.
         }
@@ -109,12 +115,12 @@ mod tests {
             sights.note(&View { term, role, ..view_of(server) });
             sights.seen().iter().copied().collect::<Vec<_>>()
         };
-        assert_eq!(step(0, 1, RoleName::Candidate), []);
-        assert_eq!(step(1, 1, RoleName::Candidate), [Sight::RivalCandidates]);
-        assert_eq!(step(0, 2, RoleName::Candidate), [Sight::RivalCandidates, Sight::SplitVote]);
+        assert_eq!(step(0, 1, RoleName::Candidate), [Sight::View]);
+        assert_eq!(step(1, 1, RoleName::Candidate), [Sight::RivalCandidates, Sight::View]);
+        assert_eq!(step(0, 2, RoleName::Candidate), [Sight::RivalCandidates, Sight::SplitVote, Sight::View]);
         step(0, 2, RoleName::Leader);
         step(0, 3, RoleName::Follower);
-        let all = [Sight::Election, Sight::RivalCandidates, Sight::SplitVote, Sight::LeaderDeposed];
+        let all = [Sight::Election, Sight::RivalCandidates, Sight::SplitVote, Sight::LeaderDeposed, Sight::View];
         assert_eq!(step(1, 3, RoleName::Candidate), all);
     }
 }
