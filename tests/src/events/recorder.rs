@@ -232,11 +232,11 @@ pub fn amend(passing: &Passing<'_>) {
 
 fn said(passing: &Passing<'_>) -> Option<Vec<Field>> {
     let value = passing.value;
-    if let Some(RequestVoteArgs { term, candidate, last }) = value.downcast_ref() {
+    if let Some(RequestVoteArgs { term, candidate, last, .. }) = value.downcast_ref() {
         let fields = [("last", last.index), ("last_term", last.term), ("candidate", candidate.0.into())];
         return Some(with_term(*term, &fields));
     }
-    if let Some(RequestVoteReply { term, granted }) = value.downcast_ref() {
+    if let Some(RequestVoteReply { term, granted, .. }) = value.downcast_ref() {
         return Some(vec![("term", (*term).into()), ("granted", (*granted).into())]);
     }
     if let Some(AppendEntriesArgs { term, prev, entries, leader_commit, .. }) = value.downcast_ref() {
@@ -246,7 +246,7 @@ fn said(passing: &Passing<'_>) -> Option<Vec<Field>> {
         fields.push(("terms", terms.into()));
         return Some(fields);
     }
-    if let Some(AppendEntriesReply { term, success, retry_at }) = value.downcast_ref() {
+    if let Some(AppendEntriesReply { term, success, retry_at, .. }) = value.downcast_ref() {
         return Some(vec![("term", (*term).into()), ("success", (*success).into()), ("retry_at", (*retry_at).into())]);
     }
     if let Some(InstallSnapshotArgs { term, last_included, data, .. }) = value.downcast_ref() {
@@ -254,7 +254,7 @@ fn said(passing: &Passing<'_>) -> Option<Vec<Field>> {
             [("last", last_included.index), ("last_term", last_included.term), ("data_bytes", data.len() as u64)];
         return Some(with_term(*term, &fields));
     }
-    let InstallSnapshotReply { term } = value.downcast_ref()?;
+    let InstallSnapshotReply { term, .. } = value.downcast_ref()?;
     Some(with_term(*term, &[]))
 }
 

@@ -101,6 +101,8 @@ pub struct Open {
     pub had_prev: Option<u64>,
     /// In which view, first, the log had all of it.
     pub had_last: Option<u64>,
+    /// When it came, the server knew its last entry to be committed.
+    pub was_committed: bool,
     /// In some view the server's log was not more up to date than the candidate's.
     pub was_behind: bool,
     /// The terms of the entries after the first, for AppendEntries: what conflicts.
@@ -420,6 +422,8 @@ impl Known {
             open.count += 1;
             return;
         }
+        let commit_index = known.face.map_or(0, |face| face.commit_index);
+        let was_committed = matches!(asked, Asked::Install { last, .. } if last.index <= commit_index);
         let terms = match wire.said {
             Said::AppendEntries(args) => args.entries.iter().map(|entry| entry.term).collect(),
             _ => Vec::new(),
@@ -431,6 +435,7 @@ impl Known {
             asked,
             had_prev: None,
             had_last: None,
+            was_committed,
             was_behind: false,
             terms,
         });

@@ -148,10 +148,10 @@ impl Persisted {
         let server = known.server(wire.from);
         for promise in Promise::of(known, wire) {
             if server.face.is_some()
-                && !is_excused(known, server, wire, promise)
+                && !is_excused(known, wire, promise)
                 && let Some(knows) = lacks(server, promise)
             {
-                return Err(breach(wire, promise, &knows, "nothing was synced since that changed"));
+                return Err(would_know(wire, promise, &knows, "nothing was synced since that changed"));
             }
             self.note(wire, promise);
         }
@@ -251,19 +251,18 @@ impl Restart for Begins<'_> {
 
 /// What an answer says was true once while it was being made, and the disk is newer
 /// than that: another leader has had it removed meanwhile, which harms nobody.
-fn is_excused(known: &Known, server: &Server, wire: &Wire<'_>, promise: Promise) -> bool {
+pub(super) fn is_excused(known: &Known, wire: &Wire<'_>, promise: Promise) -> bool {
+    let server = known.server(wire.from);
     let Some(open) = known.open(wire.from, wire.call) else { return false };
     match promise {
-        Promise::Entry(_) => open.had_last.is_none_or(|view| view <= server.disk.view),
-        Promise::Snapshot(id) => {
-            open.had_last.is_some_and(|view| view <= server.disk.view)
-                || server.face.is_some_and(|face| face.commit_index >= id.index)
-        }
+        // If it never was, that is another rule's concern.
+        Promise::Entry(id) => open.had_last.is_none_or(|view| view <= server.disk.view && !server.log.contains(id)),
+        Promise::Snapshot(_) => open.was_committed, // It is ignored.
         Promise::Term(_) | Promise::Vote(..) => false,
     }
 }
 
-pub(super) fn breach(wire: &Wire<'_>, promise: Promise, knows: &str, why: &str) -> Broken {
+pub(super) fn would_know(wire: &Wire<'_>, promise: Promise, knows: &str, why: &str) -> Broken {
     let message = format!(
         "{} tells {} {} at {}; a restart of it would know {knows}: {why}",
         wire.from,

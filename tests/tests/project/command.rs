@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-fn lab(arguments: &[&str]) -> Output {
+pub(crate) fn lab(arguments: &[&str]) -> Output {
     let test = std::thread::current().name().expect("libtest names its threads").replace("::", "-");
     lab_in(&workspace(&test), arguments)
 }
@@ -34,11 +34,11 @@ fn record_of(workspace: &Path) -> PathBuf {
     workspace.join("target/lab/last.ndjson")
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("output is text")
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("output is text")
 }
 

@@ -7,3 +7,4 @@ mod arrows;
 mod bank;
 mod citations;
 mod command;
+mod record;
