@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use raft::{EntryId, Index, RoleName, ServerId, Shown, Term, View};
+use raft::{EntryId, Index, PeerProgress, RoleName, ServerId, Shown, Term, View};
 
 use super::wire::{Said, Wire};
 
@@ -35,6 +35,8 @@ pub struct Server {
     pub views: u64,
     /// Its disk was synced after its last view.
     pub is_synced: bool,
+    /// What it believes of the others, in its last view.
+    progress: Vec<PeerProgress>,
     /// What it was asked, and has not answered.
     pub open: Vec<Open>,
     /// What the others have confirmed to it, by the term that it asked in, the latest
@@ -373,7 +375,24 @@ impl Known {
         known.settle();
     }
 
-    /// A server publishes.
+    /// A server publishes. Returns whether that is what it has published last: most
+    /// critical sections change nothing.
+    pub fn is_repeated(&mut self, view: &View) -> bool {
+        let known = &mut self.servers[view.server.0 as usize];
+        let is_same = known.face.is_some_and(|face| {
+            (face.term, face.role, face.voted_for) == (view.term, view.role, view.voted_for)
+                && (face.commit_index, face.last_applied) == (view.commit_index, view.last_applied)
+        }) && view.changed.is_empty()
+            && (known.log.base, known.log.last()) == (view.base, view.last)
+            && known.progress == view.progress;
+        if is_same && known.is_synced {
+            known.is_synced = false;
+            known.settle();
+        }
+        is_same
+    }
+
+    /// A server publishes something else than before.
     pub fn take(&mut self, moment: Duration, view: &View) -> Step {
         let known = &mut self.servers[view.server.0 as usize];
         let (before, base_before) = (known.face, known.log.base);
@@ -399,6 +418,7 @@ impl Known {
             known.settle();
         }
         known.is_synced = false;
+        known.progress.clone_from(&view.progress);
         known.look_at_open();
         Step { before, base_before, removed }
     }

@@ -144,6 +144,11 @@ impl Watchers {
         if let Some(recorder) = &mut self.recorder {
             recorder.observe(view);
         }
+        if self.known.is_repeated(view) {
+            let is_applying = view.last_applied < view.commit_index;
+            let judge = self.by_time.as_mut().filter(|_| is_applying);
+            return judge.map_or(Ok(()), |by_time| by_time.applying.observe(view, moment));
+        }
         self.sights.lock().note(view);
         if let Some(by_time) = &mut self.by_time {
             by_time.campaigns.observe(moment, view);
