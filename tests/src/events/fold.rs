@@ -27,7 +27,7 @@ pub struct Life {
     /// The last index and term in its snapshot.
     pub base: (u64, u64),
     /// The terms and digests of the entries after that.
-    pub entries: Vec<(u64, String)>,
+    pub entries: Vec<(u64, u64)>,
     /// The highest index that it knows to be committed.
     pub commit: u64,
     /// The highest index that its service was told of.
@@ -69,18 +69,7 @@ impl Life {
         let kept = usize::try_from(from.saturating_sub(self.base.0 + 1)).unwrap_or(usize::MAX);
         self.entries.truncate(kept);
         let terms = numbers(event, "terms");
-        let digests = match event.field("digests") {
-            Some(Value::List(digests)) => digests.iter().map(text).collect(),
-            _ => Vec::new(),
-        };
-        self.entries.extend(terms.into_iter().zip(digests));
-    }
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Text(text) => text.to_string(),
-        _ => String::new(),
+        self.entries.extend(terms.into_iter().zip(numbers(event, "digests")));
     }
 }
 

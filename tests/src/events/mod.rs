@@ -46,6 +46,6 @@ mod words;
 pub use self::fold::{Fold, Life};
 pub use self::logs::{LogFormat, write_log};
 pub use self::ndjson::{Header, VERSION, write_ndjson};
-pub use self::recorder::{Recorder, amend, applies, calls, checks, installs, returns, violation};
+pub use self::recorder::{Recorder, amend, applies, calls, checks, installs, returns, short_digest, violation};
 pub use self::story::{Story, why};
 pub use self::words::words;

@@ -14,8 +14,9 @@ use raft::{
 
 use crate::check::Broken;
 
-/// After so many events the state of each server is written down whole.
-const STATE_EVERY: u64 = 500;
+/// After so many events the state of each server is written down whole; later, if there
+/// is much of it: so that it costs less than what happens meanwhile.
+const STATE_EVERY_MIN: u64 = 500;
 /// So many bytes of a command are shown.
 const COMMAND_BYTES_SHOWN: usize = 24;
 
@@ -71,7 +72,8 @@ impl Recorder {
         if is_synced {
             self.note_saved(slot);
         }
-        if record::last() >= self.states_at + STATE_EVERY {
+        let entries: usize = self.last.iter().flatten().map(|full| full.entries.len()).sum();
+        if record::last() >= self.states_at + STATE_EVERY_MIN.max(entries as u64) {
             self.states_at = record::last();
             for full in self.last.iter().flatten() {
                 // Of no thread's doing: it must not become a cause.
@@ -209,9 +211,13 @@ fn entries(from: Index, entries: &[Shown]) -> Vec<Field> {
     vec![
         ("from", from.into()),
         ("terms", entries.iter().map(|entry| entry.term).collect::<Vec<_>>().into()),
-        // Hexadecimal: a page reads numbers as fractions, which have fewer digits.
-        ("digests", entries.iter().map(|entry| format!("{:x}", entry.digest).into()).collect::<Vec<Value>>().into()),
+        ("digests", entries.iter().map(|entry| short_digest(entry.digest)).collect::<Vec<_>>().into()),
     ]
+}
+
+/// A digest in 53 bits: a page reads numbers as fractions, which have no more.
+pub fn short_digest(digest: u64) -> u64 {
+    digest >> 11
 }
 
 fn progress(progress: &[PeerProgress]) -> Vec<Field> {

@@ -11,7 +11,7 @@ use labsim::{Config, record, simulate, watch};
 use parking_lot::Mutex;
 use raft::{ServerId, Shown, View};
 use serde_json::Value;
-use tests::events::{Fold, Life};
+use tests::events::{Fold, Life, short_digest};
 use tests::harness::{Lab, Trail};
 
 use super::command::{lab, stderr, stdout};
@@ -23,6 +23,9 @@ struct Showed {
     log: Vec<Shown>,
 }
 
+/// The base and the entries of each server's log.
+type Logs = BTreeMap<ServerId, (u64, Vec<Shown>)>;
+
 /// Whoever has the events has every server's state, at every moment at which one of
 /// them has shown it.
 #[test]
@@ -33,7 +36,7 @@ fn events_add_up_to_the_state_of_each_server() {
         let showed: Arc<Mutex<Vec<Showed>>> = Arc::default();
         let theirs = Arc::clone(&showed);
         let outcome = simulate(Config { record: true, ..Config::seed(seed) }, move || {
-            let logs: Arc<Mutex<BTreeMap<ServerId, (u64, Vec<Shown>)>>> = Arc::default();
+            let logs: Arc<Mutex<Logs>> = Arc::default();
             let known = Arc::clone(&logs);
             // Before anybody else: what the log is like.
             watch::subscribe(move |_, view: &View| {
@@ -80,7 +83,7 @@ fn expected(view: &View, log: &[Shown], life: &Life) -> Life {
         role: format!("{:?}", view.role).to_lowercase(),
         vote: view.voted_for.map(|candidate| candidate.0.into()),
         base: (view.base.index, view.base.term),
-        entries: log.iter().map(|entry| (entry.term, format!("{:x}", entry.digest))).collect(),
+        entries: log.iter().map(|entry| (entry.term, short_digest(entry.digest))).collect(),
         commit: view.commit_index,
         applied: view.last_applied,
         saved: life.saved,
