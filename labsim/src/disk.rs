@@ -26,6 +26,10 @@ use crate::rand::Stream;
 use crate::watch::DiskObserver;
 use crate::{real, record, sim};
 
+mod image;
+
+pub use self::image::{Image, image_of, version_of};
+
 /// The name under which [`Disk::save`] keeps the state.
 const STATE_FILE: &str = "state";
 
@@ -63,7 +67,9 @@ pub enum Change<'a> {
 /// Shows every write and every sync in this world to `observer`, as soon as it is
 /// done, on the thread that did it. It must not wait. It may end the run, change
 /// links, and crash nodes, the one that it runs on included: so a crash between
-/// two writes, or between a sync and what follows it, can be had on purpose.
+/// two writes, or between a sync and what follows it, can be had on purpose. Of
+/// several observers the first one is called first; one that ends the run or crashes
+/// the node is the last one for that step.
 ///
 /// ```
 /// use labsim::disk::{self, Change};
@@ -91,19 +97,11 @@ pub enum Change<'a> {
 ///
 /// # Panics
 ///
-/// Outside of a world, or if its disks have an observer.
+/// Outside of a world.
 #[track_caller]
 pub fn observe(observer: impl Fn(&Written<'_>) + Send + Sync + 'static) {
     let observer: DiskObserver = Arc::new(observer);
-    let is_first = context::on_world(|world| {
-        let mut watchers = world.watchers.lock();
-        let is_first = watchers.disks.is_none();
-        if is_first {
-            watchers.disks = Some(observer);
-        }
-        is_first
-    });
-    assert!(is_first, "the disks of this world have an observer");
+    context::on_world(|world| world.watchers.lock().disks.push(observer));
 }
 
 /// A node's disk, as one of its lives sees it. Clones are the same disk.
@@ -235,8 +233,10 @@ impl Disk {
 
     /// Shows a step to whoever observes the disks, with no table locked.
     fn show(&self, event: u64, change: Change<'_>) {
-        let observer = context::with_world(|world| world.watchers.lock().disks.clone()).flatten();
-        if let Some(observer) = observer {
+        let observer = |at: usize| context::with_world(|world| world.watchers.lock().disks.get(at).map(Arc::clone));
+        let mut at = 0;
+        while let Some(observer) = observer(at).flatten() {
+            at += 1;
             observer(&Written { node: self.life.node, event, change });
         }
     }
@@ -298,6 +298,10 @@ struct DiskEntry {
     kept: BTreeMap<String, usize>,
     /// Counts the syncs that had something to do.
     version: u64,
+    /// The durable files as images have them, those excepted that have changed since.
+    copies: BTreeMap<String, Arc<[u8]>>,
+    /// All of them, if none has changed.
+    image: Option<Image>,
     sync_delay: Range<Duration>,
     syncs: u64,
 }
@@ -325,8 +329,12 @@ impl DiskEntry {
 
     /// Returns the version of what is durable now.
     fn sync(&mut self) -> u64 {
-        self.version += u64::from(!self.kept.is_empty());
+        if !self.kept.is_empty() {
+            self.version += 1;
+            self.image = None;
+        }
         for (name, kept) in std::mem::take(&mut self.kept) {
+            self.copies.remove(&name);
             let content = &self.files[&name];
             let durable = self.durable.entry(name).or_default();
             durable.truncate(kept);

@@ -48,8 +48,8 @@ pub struct Config {
     /// clock, and has had the processor: a loop that calls nothing, or a wait
     /// that labsim knows nothing of. Off under a debugger.
     pub stall_limit: Duration,
-    /// The run fails if it uses so much CPU time in all, set-up and tear-down
-    /// included: its steps are too slow for it to get anywhere. It fails at its
+    /// The run fails if it uses so much CPU time in all, set-up, tear-down and the
+    /// simulations that it starts included: its steps are too slow for it to get anywhere. It fails at its
     /// next step; if it takes none within a second, it is given up. The failure
     /// names the thread and the place where the run was seen most often before.
     /// Where the system does not tell the CPU time of a thread, which Linux does,
@@ -177,12 +177,14 @@ pub struct Outcome<T> {
     /// A digest of every (thread, clock, draw) of the run. Equal hashes of
     /// equal seeds mean that the runs were the same. 0 in a real world.
     pub hash: u64,
-    /// CPU time of the simulation's OS thread, set-up and tear-down included;
-    /// in a real world, of the whole process meanwhile.
+    /// CPU time of the simulation's OS thread, set-up and tear-down included, and of
+    /// the simulations that it has started; in a real world, of the whole process
+    /// meanwhile.
     pub cpu: Duration,
     /// The run had to be ended in the middle of a destructor. Its OS thread sleeps
     /// for ever, and may hold the lock on std's panic hook: setting another one
-    /// would wait as long. Make no more runs in this process than you must.
+    /// would wait as long. Make no more runs in this process than you must. Also if
+    /// that is so of another simulation, which this one has started.
     pub abandoned: bool,
     /// The abandoned thread will end the process, use it up, or sleeps with a
     /// lock that everybody needs: the allocator's, or a standard stream's. Or
@@ -384,6 +386,11 @@ impl Failure {
             payload: None,
             addresses: Vec::new(),
         }
+    }
+
+    /// True if there is a stack that is not text yet.
+    pub(crate) fn has_addresses(&self) -> bool {
+        !self.addresses.is_empty()
     }
 
     /// Turns the addresses of the stack into text, and shortens the place.

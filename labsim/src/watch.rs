@@ -39,12 +39,12 @@ pub(crate) type DiskObserver = Arc<dyn Fn(&Written<'_>) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct WatchTable {
     listeners: Vec<(TypeId, Listener)>,
-    pub(crate) disks: Option<DiskObserver>,
+    pub(crate) disks: Vec<DiskObserver>,
 }
 
 impl WatchTable {
     pub(crate) fn is_empty(&self) -> bool {
-        self.listeners.is_empty() && self.disks.is_none()
+        self.listeners.is_empty() && self.disks.is_empty()
     }
 }
 

@@ -359,7 +359,7 @@ impl Core {
             ended.threads = self.schedule.try_borrow().map_or(0, |schedule| schedule.threads_started());
             ended.trace = std::mem::take(&mut *self.trace.borrow_mut());
             ended.stacks = self.stacks.take();
-            ended.cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
+            ended.cpu = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed()) + pulse.others_cpu();
         });
     }
 }

@@ -18,6 +18,7 @@
 //! | `fiber.rs` | stacks and switches |
 //! | `causes.rs` | what made a thread do what it does, while a run is recorded |
 //! | `pause.rs` | threads of a paused node; timers of a clock that was changed |
+//! | `nested.rs` | a simulation that is started inside another one |
 //! | `waiters.rs` | lists of waiting threads |
 //! | `watchdog` | another OS thread that sees when a run gets no further |
 //! | `signals.rs`, `trap.rs` | how it asks, and how a stack overflow is survived |
@@ -44,6 +45,7 @@ mod core;
 mod crash;
 mod ending;
 mod fiber;
+mod nested;
 mod pause;
 mod schedule;
 #[cfg(unix)]
@@ -66,6 +68,7 @@ pub(crate) use self::crash::Dying;
 pub use self::ending::exit;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) use self::ending::wait_to_leave;
+use self::nested::Nested;
 pub(crate) use self::spawn::NewThread;
 pub(crate) use self::table::ThreadKey;
 pub(crate) use self::waiters::{WaitList, Waiter};
@@ -102,6 +105,8 @@ pub(crate) fn inside<R>(place: Place, f: impl FnOnce(&Core) -> R) -> R {
 struct Ended {
     /// The simulation's OS thread will not return.
     abandoned: bool,
+    /// Nor will that of another one, which it has started.
+    left_behind: bool,
     /// And the process will not live long.
     fatal: bool,
     steps: u64,
@@ -135,17 +140,15 @@ struct Ended {
 /// assert!(outcome.elapsed >= Duration::from_secs(60));
 /// ```
 ///
+/// It may be called inside a simulation too, also by an observer: then that one stands
+/// still meanwhile, and does not notice (see [`Disk::restore`](crate::disk::Disk::restore)
+/// for an example). The CPU time is on its account.
+///
 /// # Panics
 ///
-/// If the caller is itself in a simulation: a simulated thread that waits for
-/// another simulation would stop its own. If `config` allows no thread, or has
-/// a preemption rate of one in 0.
+/// If `config` allows no thread, or has a preemption rate of one in 0.
 #[track_caller]
 pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
-    assert!(
-        context::mode() != Mode::Simulated,
-        "a simulation was started inside a simulation; start it from an ordinary thread"
-    );
     assert!(config.thread_limit > 0, "a thread limit of 0 leaves no room for the first thread");
     assert!(config.preemption != Some(Preemption::OneIn(0)), "OneIn(0) is no rate; Never is one");
     // What depends on the body's type is kept small: it is compiled for each body.
@@ -156,7 +159,11 @@ pub fn simulate<T: Send + 'static>(config: Config, body: impl FnOnce() -> T + Se
         Ok(result) => *slot.lock() = Some(result),
         Err(payload) => with(|core| core.report_silent_panic(payload.as_ref(), place)),
     });
-    let outcome = run(config, body);
+    let nested = Nested::begin(place);
+    let outcome = run(config, body, nested.is_some());
+    if let Some(nested) = nested {
+        nested.end(&outcome);
+    }
     let value = value.lock().take();
     outcome.map(|()| value.expect("a body that does not return was reported"))
 }
@@ -179,7 +186,7 @@ fn is_gone(gone: &mpsc::Receiver<()>, patience: std::time::Duration) -> bool {
     }
 }
 
-fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
+fn run(config: Config, body: Box<dyn FnOnce() + Send>, is_nested: bool) -> Outcome<()> {
     panics::install_hook();
     signals::install();
     watchdog::start_watchdog();
@@ -215,15 +222,15 @@ fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
             Failure::new(FailureKind::Stuck, message, std::time::Duration::from_nanos(ended.nanos), "unknown")
         });
     }
-    let as_text = |(thread, addresses): (String, Vec<usize>)| ThreadStack {
-        thread,
-        stack: Stack::from_addresses(&addresses).render(),
-    };
-    let stacks = ended.stacks.into_iter().map(as_text).collect();
+    let (failure, stacks) = (ended.failure, ended.stacks);
     Outcome {
-        result: match ended.failure {
+        result: match failure {
             None => Ok(()),
-            Some(failure) => Err(Failure { stacks, ..failure.resolved() }),
+            // A simulated thread's stack is too small to make text of stacks.
+            Some(failure) if is_nested && (failure.has_addresses() || !stacks.is_empty()) => {
+                Err(elsewhere(failure, stacks))
+            }
+            Some(failure) => Err(with_stacks(failure, stacks)),
         },
         seed,
         elapsed: std::time::Duration::from_nanos(ended.nanos),
@@ -232,10 +239,25 @@ fn run(config: Config, body: Box<dyn FnOnce() + Send>) -> Outcome<()> {
         threads: ended.threads,
         hash: ended.hash,
         cpu: ended.cpu,
-        abandoned: ended.abandoned,
+        abandoned: ended.abandoned || ended.left_behind,
         fatal: ended.fatal,
         notes: ended.notes,
         record: ended.record,
         trace: ended.trace,
     }
+}
+
+/// The failure with its stacks as text.
+fn with_stacks(failure: Failure, stacks: Vec<threads::RawStack>) -> Failure {
+    let as_text = |(thread, addresses): threads::RawStack| ThreadStack {
+        thread,
+        stack: Stack::from_addresses(&addresses).render(),
+    };
+    Failure { stacks: stacks.into_iter().map(as_text).collect(), ..failure.resolved() }
+}
+
+/// As [`with_stacks`], on an OS thread of its own.
+fn elsewhere(failure: Failure, stacks: Vec<threads::RawStack>) -> Failure {
+    let thread = std::thread::spawn(|| with_stacks(failure, stacks));
+    thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
 }

@@ -168,9 +168,7 @@ fn a_moment_of_one_clock_is_not_compared_with_another() {
 }
 
 #[test]
-fn a_world_is_not_started_inside_a_simulation() {
-    let nested = failure_of(0, || simulate(Config::seed(1), || ()).seed);
-    assert_failed(&nested, FailureKind::Panic, "a simulation was started inside a simulation");
+fn a_real_world_is_not_started_inside_a_simulation() {
     let nested = failure_of(0, || run_real(Config::seed(1), || ()).seed);
     assert_failed(&nested, FailureKind::Panic, "a real world was started inside another world");
 }

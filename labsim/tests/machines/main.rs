@@ -15,6 +15,7 @@
 //! | `clock.rs` | nodes whose clocks go wrong |
 //! | `scope.rs` | scoped threads, and the frames they borrow from |
 //! | `disk.rs` | what a crash leaves of files |
+//! | `image.rs` | the same without a crash, and on another disk |
 //! | `links.rs` | what becomes of a message |
 //! | `reports.rs` | what a failed run says |
 //! | `watch.rs` | observed locks, listeners, and who stops the run |
@@ -29,6 +30,7 @@ mod crash;
 mod determinism;
 mod disk;
 mod dying;
+mod image;
 mod links;
 mod locks;
 mod note;

@@ -115,7 +115,8 @@ impl Pulse {
         seen.new_page_faults = usage.page_faults.saturating_sub(seen.page_faults);
         seen.page_faults = usage.page_faults;
         let steps = self.steps.load(Ordering::Relaxed);
-        if steps != seen.steps {
+        // While it waits for another simulation, that one answers for itself.
+        if steps != seen.steps || self.waits_for_another() {
             let (still_for, asleep_for, memory) = (Duration::ZERO, Duration::ZERO, memory_in_use());
             *seen = Seen { steps, cpu: usage.cpu, still_for, asleep_for, still_page_faults: 0, memory, ..*seen };
             return None;

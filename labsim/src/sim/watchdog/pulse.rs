@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::slow::{Spending, TooSlow};
 use crate::node::NodeId;
-use crate::outcome::{Config, Failure, FailureKind, Trace};
+use crate::outcome::{Config, Failure, FailureKind, Outcome, Trace};
 use crate::sim::signals::OsThread;
 use crate::sim::trap::{Catch, Caught, Trap};
 use crate::sim::{Ended, ending};
@@ -47,6 +47,15 @@ pub(in crate::sim) struct Pulse {
     thread: Mutex<Option<OsThread>>,
     stall_nanos: AtomicU64,
     pub(super) memory_limit: AtomicU64,
+    // Of simulations that it has started.
+    /// It waits for one.
+    waits: AtomicBool,
+    /// CPU time of those that are over.
+    others_nanos: AtomicU64,
+    /// One has left its OS thread behind.
+    left_behind: AtomicBool,
+    /// One has doomed the process.
+    doomed: AtomicBool,
     // What the watchdog remembers of its last looks.
     pub(super) seen: Mutex<Seen>,
     pub(super) spending: Mutex<Spending>,
@@ -115,6 +124,10 @@ impl Pulse {
             thread: Mutex::new(None),
             stall_nanos: AtomicU64::new(0),
             memory_limit: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
+            others_nanos: AtomicU64::new(0),
+            left_behind: AtomicBool::new(false),
+            doomed: AtomicBool::new(false),
             seen: Mutex::default(),
             spending: Mutex::default(),
             memory_before: AtomicU64::new(0),
@@ -124,11 +137,12 @@ impl Pulse {
     /// The calling OS thread begins a run. Its outcome goes to `ended`.
     pub(in crate::sim) fn begin(config: &Config, world: Arc<World>, ended: mpsc::Sender<Ended>) -> &'static Self {
         let pulse = SPARE.lock().pop().unwrap_or_else(|| Box::leak(Box::new(Self::new())));
-        for number in [&pulse.steps, &pulse.nanos, &pulse.hash] {
+        for number in [&pulse.steps, &pulse.nanos, &pulse.hash, &pulse.others_nanos] {
             number.store(0, Ordering::Relaxed);
         }
-        pulse.over.store(false, Ordering::Relaxed);
-        pulse.has_order.store(false, Ordering::Relaxed);
+        for flag in [&pulse.over, &pulse.has_order, &pulse.waits, &pulse.left_behind, &pulse.doomed] {
+            flag.store(false, Ordering::Relaxed);
+        }
         *pulse.order.lock() = None;
         pulse.trap.reset();
         *pulse.ended.lock() = Some(ended);
@@ -182,7 +196,8 @@ impl Pulse {
         }
         let mut ended = Ended {
             abandoned: fate != Fate::Ends,
-            fatal: fate == Fate::Fatal,
+            fatal: fate == Fate::Fatal || self.doomed.load(Ordering::Relaxed),
+            left_behind: self.left_behind.load(Ordering::Relaxed),
             steps: self.steps.load(Ordering::Relaxed),
             timer_events: 0,
             threads: 0,
@@ -224,6 +239,28 @@ impl Pulse {
     /// the run does not.
     pub(super) fn take_order(&self) -> Option<Order> {
         self.order.lock().take()
+    }
+
+    // Simulations that it has started.
+
+    pub(in crate::sim) fn wait_for_another(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Relaxed);
+    }
+
+    pub(super) fn waits_for_another(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::sim) fn account(&self, other: &Outcome<()>) {
+        let nanos = u64::try_from(other.cpu.as_nanos()).unwrap_or(u64::MAX);
+        self.others_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.left_behind.fetch_or(other.abandoned, Ordering::Relaxed);
+        self.doomed.fetch_or(other.fatal, Ordering::Relaxed);
+    }
+
+    /// The CPU time that they have used.
+    pub(in crate::sim) fn others_cpu(&self) -> Duration {
+        Duration::from_nanos(self.others_nanos.load(Ordering::Relaxed))
     }
 
     pub(super) fn stall_limit(&self) -> Duration {

@@ -68,10 +68,11 @@ impl Pulse {
     /// A run that does not obey must be given up: returns what is to be said.
     pub(super) fn spend(&self, usage: &Usage, answer: Option<Catch>) -> Option<Failure> {
         let mut spending = self.spending.lock();
-        if usage.is_known && usage.is_asleep {
+        if usage.is_known && usage.is_asleep && !self.waits_for_another() {
             spending.asleep += LOOK_EVERY;
         }
-        let used = if usage.is_known { usage.cpu + spending.asleep } else { spending.used + LOOK_EVERY };
+        let cpu = usage.cpu + self.others_cpu();
+        let used = if usage.is_known { cpu + spending.asleep } else { spending.used + LOOK_EVERY };
         let delta = used.saturating_sub(spending.used);
         spending.used = used;
         spending.seen.extend(answer);
@@ -87,7 +88,7 @@ impl Pulse {
 
         if spending.sleeps() && spending.seen.iter().filter(|catch| prints(catch)).count() > spending.seen.len() / 2 {
             // Whoever reads what it prints takes their time: a pager, for one.
-            *spending = Spending { used: usage.cpu, ..Spending::within(spending.limit.saturating_add(usage.cpu)) };
+            *spending = Spending { used: cpu, ..Spending::within(spending.limit.saturating_add(cpu)) };
             return None;
         }
         let Some(waited) = &mut spending.disobedient_for else {

@@ -24,7 +24,7 @@ impl Pulse {
     /// Tells the outcome of a run that cannot tell it itself.
     pub(super) fn give_up(&self, failure: Failure, is_fatal: bool, threads_cpu: Duration) {
         let fate = if is_fatal { Fate::Fatal } else { Fate::Abandoned };
-        self.tell(fate, Some(failure), |ended| ended.cpu = threads_cpu);
+        self.tell(fate, Some(failure), |ended| ended.cpu = threads_cpu + self.others_cpu());
     }
 
     /// A signal handler has caught the run's OS thread for good.
