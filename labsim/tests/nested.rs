@@ -78,8 +78,11 @@ fn outer(inner: fn()) -> impl FnOnce() -> (Vec<u32>, Duration) {
     }
 }
 
+/// How a world ends, and what makes one that does.
+type Inner = (Option<FailureKind>, fn() -> Outcome<()>);
+
 /// Inner runs, by what is wrong with them.
-const INNER: [(Option<FailureKind>, fn() -> Outcome<()>); 9] = [
+const INNER: [Inner; 9] = [
     (None, || simulate(Config::seed(1), || drop(busy()))),
     (None, || simulate(Config { thread_limit: 1, stack_bytes: 64 << 10, ..Config::seed(1) }, || ())),
     (Some(FailureKind::Panic), || simulate(Config::seed(1), || panic!("inside"))),

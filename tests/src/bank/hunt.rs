@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::check::Broken;
-use crate::run::{Job, Jobs, Limits, Mode, Setting, supervise};
+use crate::run::{Job, Jobs, Limits, Mode, RunResult, Setting, again_alone, supervise};
 use crate::suites::LabTest;
 
 /// What a block has come to.
@@ -59,14 +59,21 @@ pub fn hunt(program: &Path, tests: &[&'static LabTest], first_seed: u64, workers
         program: Some(program.to_owned()),
     };
     let mut block = Block { first_seed, find: None, cpu: Duration::ZERO };
-    let each = |result: crate::run::RunResult| {
+    let mut red = None;
+    let each = |result: RunResult| {
         block.cpu += result.cpu;
-        let Some(broken) = result.broken else { return ControlFlow::Continue(()) };
-        let seeds = result.seed - first_seed + 1;
-        block.find = Some(Find { seeds, test: result.test.name, seed: result.seed, broken });
+        if result.broken.is_none() {
+            return ControlFlow::Continue(());
+        }
+        red = Some(result);
         ControlFlow::Break(())
     };
     supervise(&jobs, &setting, |_, _| {}, each)?;
+    // What its report says: the report of a run that was made again, with its record.
+    let report = red.map(|red| again_alone(red, Limits::default(), Some(program.to_owned())));
+    if let Some(RunResult { test, seed, broken: Some(broken), .. }) = report {
+        block.find = Some(Find { seeds: seed - first_seed + 1, test: test.name, seed, broken });
+    }
     Ok(block)
 }
 

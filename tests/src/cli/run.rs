@@ -167,7 +167,7 @@ impl Run {
                 if result.broken.is_some() && reported.insert(result.test.name) {
                     // Its report says what runs it again. Is that true?
                     let is_promised = plan.mode == Mode::Simulated && plan.jobs.len() > 1 && !self.debug;
-                    let result = if is_promised { again_alone(result, self.limits()) } else { result };
+                    let result = if is_promised { again_alone(result, self.limits(), None) } else { result };
                     text = report::failure(&result) + "\n" + &text;
                 }
                 if !text.is_empty() {

@@ -161,8 +161,9 @@ impl Lab {
             Server { node, raft: None, connected: true }
         };
         let servers: Vec<_> = (0..setup.servers).map(server).collect();
+        let settings = Settings { batch_entries };
         let slack = labsim::is_simulated().then(|| Duration::from_micros(start_us));
-        let watchers = Watchers::new(setup.servers, slack, Arc::clone(&trail.sights));
+        let watchers = Watchers::new(setup.servers, slack, settings, Arc::clone(&trail.sights));
         let onlooker = Arc::new(Onlooker::default());
         let (shown, shown_written) = (Arc::clone(&onlooker), Arc::clone(&onlooker));
         let watchers = watch::install(
@@ -179,7 +180,7 @@ impl Lab {
                 onlooker,
                 applies: Mutex::new(Applies::new(servers.len())),
                 servers: Mutex::new(servers),
-                settings: Settings { batch_entries },
+                settings,
                 snapshot_every: setup.snapshot_every,
                 draws: Mutex::new(Stream::new(seed, "harness", 0, 0)),
                 memory: Memory::default(),

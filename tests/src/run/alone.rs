@@ -7,6 +7,7 @@
 //! `report`.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use super::once::{Mode, RunResult};
 use super::supervisor::{Limits, Setting, supervise};
@@ -14,15 +15,15 @@ use super::sweep::{Job, Jobs};
 use super::twice;
 use crate::check::{Broken, Kind};
 
-/// The simulated run that is given, with what it comes to alone if that is something
-/// else. One that did not leave its process whole is not made again: many of these
+/// The simulated run that is given, with its story, and with what it comes to alone if
+/// that is something else. Runs are made by `program`, if that is not this one. One that did not leave its process whole is not made again: many of these
 /// take seconds.
-pub fn again_alone(result: RunResult, limits: Limits) -> RunResult {
+pub fn again_alone(result: RunResult, limits: Limits, program: Option<PathBuf>) -> RunResult {
     if !twice::has_ended(&result) {
         return result;
     }
     let job = Jobs::These(vec![Job { test: result.test, seed: result.seed }]);
-    let setting = Setting { workers: 1, mode: Mode::Recorded, limits, shows_output: false, program: None };
+    let setting = Setting { workers: 1, mode: Mode::Recorded, limits, shows_output: false, program };
     let mut again = None;
     let begins = |_, _| {};
     let each = |run| {

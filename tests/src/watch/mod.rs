@@ -25,6 +25,7 @@ mod monotone;
 mod one_vote_per_term;
 mod persisted;
 mod quorum;
+mod shadow;
 mod sights;
 mod stuck;
 mod terms;
@@ -40,7 +41,7 @@ use labsim::disk::{self, Change};
 use labsim::node::Node;
 use labsim::watch::{self, Seen};
 use parking_lot::Mutex;
-use raft::{ELECTION_TIMEOUT, ServerId, View};
+use raft::{ELECTION_TIMEOUT, ServerId, Settings, View};
 
 pub use self::applies::{Applies, show};
 pub use self::campaigns::Campaigns;
@@ -52,6 +53,7 @@ pub use self::log_matching::LogMatching;
 pub use self::one_vote_per_term::OneVotePerTerm;
 pub use self::persisted::{Persisted, Promise, Restart};
 pub use self::quorum::Quorum;
+pub use self::shadow::Shadows;
 pub use self::sights::{Sight, Sights};
 pub use self::stuck::Applying;
 pub use self::terms::Terms;
@@ -71,6 +73,7 @@ pub struct Watchers {
     committed: Committed,
     persisted: Persisted,
     liveness: Liveness,
+    shadows: Shadows,
     /// Only while the run is recorded.
     recorder: Option<Recorder>,
     by_time: Option<ByTime>,
@@ -88,7 +91,7 @@ impl Watchers {
     /// For a cluster of so many servers. `sights` collects what the run has shown,
     /// and can be read when it is over. `slack` is how late threads may start and
     /// disks may be; without it nobody is judged by when they do something.
-    pub fn new(servers: usize, slack: Option<Duration>, sights: Arc<Mutex<Sights>>) -> Self {
+    pub fn new(servers: usize, slack: Option<Duration>, settings: Settings, sights: Arc<Mutex<Sights>>) -> Self {
         let by_time = |slack| ByTime {
             terms: Terms::new(servers),
             campaigns: Campaigns::new(servers, ELECTION_TIMEOUT, slack),
@@ -104,6 +107,7 @@ impl Watchers {
             committed: Committed::default(),
             persisted: Persisted::new(servers),
             liveness: Liveness::default(),
+            shadows: Shadows::new(servers, settings, labsim::seed().unwrap_or_default()),
             recorder: Recorder::new(servers),
             by_time: slack.map(by_time),
         }
@@ -188,6 +192,7 @@ impl Watchers {
         self.election_safety.hear(wire)?;
         claims::hear(known, wire)?;
         self.persisted.hear(known, wire)?;
+        self.shadows.hear(known, wire)?;
         self.log_matching.hear(wire)?;
         self.known.close(wire);
         let Some(by_time) = &mut self.by_time else { return Ok(()) };
@@ -201,11 +206,16 @@ impl Watchers {
     }
 
     /// A server's disk was synced.
-    pub fn synced(&mut self, server: ServerId) {
+    ///
+    /// # Errors
+    ///
+    /// If what is on it does not fit together.
+    pub fn synced(&mut self, moment: Duration, server: ServerId) -> Result<(), Broken> {
         self.known.synced(server);
         if let Some(recorder) = &mut self.recorder {
             recorder.synced(server);
         }
+        self.shadows.synced(&self.known, server, moment)
     }
 }
 
@@ -232,7 +242,8 @@ pub fn install(
         }
         let server = ServerId(written.node.0);
         if written.change == Change::Synced {
-            disks.lock().synced(server);
+            let judged = disks.lock().synced(labsim::elapsed(), server);
+            end_if(judged);
         }
         then_written(server, &written.change);
     });
