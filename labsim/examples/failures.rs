@@ -25,10 +25,11 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// By name, in the order in which they are run.
-const PROGRAMS: [(&str, fn()); 19] = [
+const PROGRAMS: [(&str, fn()); 20] = [
     ("panic", panics),
     ("deadlock", deadlock),
     ("locked_again", locked_again),
+    ("lock_order", lock_order),
     ("lock_held", lock_held),
     ("leaked_lock", leaked_lock),
     ("lost_wake_up", lost_wake_up),
@@ -183,10 +184,28 @@ fn process_exit() {
     std::process::exit(3);
 }
 
+fn transfer(from: &Mutex<u32>, to: &Mutex<u32>) {
+    let mut from = from.lock();
+    *to.lock() += 1;
+    *from -= 1;
+}
+
+fn lock_order() {
+    let accounts = Arc::new([Mutex::new(10), Mutex::new(10)]);
+    let theirs = Arc::clone(&accounts);
+    let back = Node::new("bank").spawn("back", move || {
+        thread::sleep(MS); // They never meet.
+        transfer(&theirs[1], &theirs[0]);
+    });
+    transfer(&accounts[0], &accounts[1]);
+    let _ = back.join();
+}
+
 /// Runs one of them, and prints what came of it.
 fn run(name: &str, program: fn()) {
     // Lower than usual, to be reached sooner.
     let limits = Config { busy_limit: 50_000, step_limit: 100_000, channel_limit: 1000, ..Config::seed(1) };
+    let limits = Config { lock_order: true, ..limits };
     let outcome = simulate(limits, program);
     let left = if outcome.abandoned { "; its OS thread is left behind" } else { "" };
     println!("{name}: {} steps{left}", outcome.steps);

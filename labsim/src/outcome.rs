@@ -69,6 +69,10 @@ pub struct Config {
     /// The run fails if any thread waits so long with no time-out of its own.
     /// `None`, the default, lets threads wait for ever: an idle one does.
     pub wait_limit: Option<Duration>,
+    /// The run fails if two threads take two locks in opposite orders, or three take
+    /// three in a circle: they may come to a deadlock, though perhaps not in this run
+    /// ([`FailureKind::Deadlock`]).
+    pub lock_order: bool,
     /// The run fails after so many steps in which nobody was idle for a moment,
     /// if they were taken in a few source lines.
     pub busy_limit: u64,
@@ -106,6 +110,7 @@ impl Config {
             memory_limit: 1 << 30,
             stuck_after: Duration::from_secs(5),
             wait_limit: None,
+            lock_order: false,
             busy_limit: 4_000_000,
             stacks: false,
             channel_limit: 1_000_000,
@@ -319,7 +324,8 @@ pub struct ThreadStack {
 pub enum FailureKind {
     /// A thread panicked, or was about to end the process by an abort or a fault.
     Panic,
-    /// Nobody can run, and no timer will change that.
+    /// Nobody can run, and no timer will change that. Or threads take locks in orders
+    /// that lead to it under another schedule ([`Config::lock_order`]).
     Deadlock,
     /// A lock was held where the thread may wait for long.
     LockHeld,

@@ -16,6 +16,7 @@ use cpu_time::ThreadTime;
 
 use super::Ended;
 use super::busy::Busy;
+use super::order::LockOrder;
 use super::table::Schedule;
 use super::threads::RawStack;
 use super::watchdog::Pulse;
@@ -66,6 +67,8 @@ pub(crate) enum Why {
 pub(crate) struct Held {
     pub(crate) serial: u32,
     pub(crate) place: Place,
+    /// For reading: others may hold it too.
+    pub(crate) is_shared: bool,
 }
 
 /// Virtual nanoseconds that a step costs: `512..1536`, about a microsecond.
@@ -120,6 +123,8 @@ pub(crate) struct Core {
     channel_limit: Cell<usize>,
     pub(super) tracing: Cell<bool>,
     pub(super) recording: Cell<bool>,
+    pub(super) lock_order: Cell<bool>,
+    pub(super) order: RefCell<LockOrder>,
     /// Failures are told with the stack of every thread.
     pub(super) with_stacks: Cell<bool>,
     world: RefCell<Option<Arc<World>>>,
@@ -176,6 +181,8 @@ impl Core {
             channel_limit: Cell::new(usize::MAX),
             tracing: Cell::new(false),
             recording: Cell::new(false),
+            lock_order: Cell::new(false),
+            order: RefCell::new(LockOrder::new()),
             with_stacks: Cell::new(false),
             busy_from: Cell::new(0),
             suspect_after: Cell::new(u64::MAX),
@@ -202,6 +209,7 @@ impl Core {
             *world.record.lock() = Recorder::new(config.record_limit);
         }
         self.recording.set(config.record);
+        self.lock_order.set(config.lock_order);
         let world = Arc::new(world);
         *self.world.borrow_mut() = Some(Arc::clone(&world));
         self.pulse.set(Some(Pulse::begin(config, world, ended)));
@@ -228,6 +236,7 @@ impl Core {
     /// Lets go of all that a run owns, when it is over.
     pub(super) fn forget(&self) {
         *self.schedule.borrow_mut() = Schedule::EMPTY;
+        *self.order.borrow_mut() = LockOrder::new();
         *self.world.borrow_mut() = None;
         if let Some(pulse) = self.pulse.take() {
             pulse.end();
@@ -381,7 +390,13 @@ impl Core {
 
     #[inline]
     pub(crate) fn lock_taken(&self, serial: u32, place: Place) {
-        self.schedule.borrow_mut().held(self.current.get()).push(Held { serial, place });
+        self.schedule.borrow_mut().held(self.current.get()).push(Held { serial, place, is_shared: false });
+    }
+
+    /// As `lock_taken`, for reading.
+    #[inline]
+    pub(crate) fn lock_shared(&self, serial: u32, place: Place) {
+        self.schedule.borrow_mut().held(self.current.get()).push(Held { serial, place, is_shared: true });
     }
 
     #[inline]

@@ -14,6 +14,7 @@
 //! | `spawn.rs`, `wait.rs` | how a thread begins, ends, waits and is woken |
 //! | `crash.rs` | unwinding the threads of a dead node, and what they may still do |
 //! | `threads.rs` | what a report says of threads; the deadlock |
+//! | `order.rs` | locks that two threads take in opposite orders |
 //! | `stuck.rs`, `busy.rs` | waits that will not end, loops that get nowhere |
 //! | `fiber.rs` | stacks and switches |
 //! | `causes.rs` | what made a thread do what it does, while a run is recorded |
@@ -46,6 +47,7 @@ mod crash;
 mod ending;
 mod fiber;
 mod nested;
+mod order;
 mod pause;
 mod schedule;
 #[cfg(unix)]

@@ -9,6 +9,7 @@ use std::fmt::Write;
 use super::core::{Core, Place, Why};
 use super::fiber::Fiber;
 use super::table::Status;
+use crate::context::Life;
 use crate::outcome::FailureKind;
 
 /// Threads listed in a report; a deadlock of more is told by these.
@@ -69,6 +70,10 @@ impl Core {
             let schedule = self.schedule.borrow();
             (schedule.name(slot), schedule.life(slot))
         };
+        self.name_with_node(&name, life)
+    }
+
+    pub(super) fn name_with_node(&self, name: &str, life: Option<Life>) -> String {
         match life {
             Some(life) => format!("`{name}` of {}", self.with_world(|world| world.name_if_free(life.node))),
             None => format!("`{name}`"),

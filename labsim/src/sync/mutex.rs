@@ -186,6 +186,7 @@ impl<T> Mutex<T> {
         loop {
             if let Some(data) = self.data.try_lock() {
                 core.lock_taken(serial, place);
+                core.check_order(place);
                 return data;
             }
             self.wait_simulated(core, serial, place, None);

@@ -176,7 +176,8 @@ impl<T> RwLock<T> {
             // Who may not wait cannot wait behind a writer either.
             let goes_behind = !is_its_turn && !core.must_not_switch() && self.has_pending_writers();
             if !goes_behind && let Some(data) = self.data.try_read() {
-                core.lock_taken(serial, place);
+                core.lock_shared(serial, place);
+                patience.check_order(core, place);
                 return Some(data);
             }
             if patience.is_over(core) {
@@ -208,6 +209,7 @@ impl<T> RwLock<T> {
         loop {
             if let Some(data) = self.data.try_write() {
                 core.lock_taken(serial, place);
+                patience.check_order(core, place);
                 return Some(data);
             }
             if patience.is_over(core) {
@@ -290,6 +292,13 @@ impl Patience {
         match self {
             Patience::Until(until) => until,
             Patience::None | Patience::Endless => None,
+        }
+    }
+
+    /// Who gives up in time is in nobody's way for ever.
+    fn check_order(self, core: &Core, place: Place) {
+        if let Patience::Endless = self {
+            core.check_order(place);
         }
     }
 
