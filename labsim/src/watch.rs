@@ -129,6 +129,15 @@ impl Watch {
     }
 }
 
+/// What the threads of `node` wait for, a line each, other than for some time to pass:
+/// who is stuck is among them. Costs no step; empty outside of simulations.
+pub fn waiting_threads(node: NodeId) -> Vec<String> {
+    match context::mode() {
+        Mode::Simulated => sim::with(|core| core.waiting_threads(node)),
+        Mode::Real | Mode::Outside => Vec::new(),
+    }
+}
+
 /// Ends the run: the code that watches it has seen enough.
 ///
 /// The outcome carries `message`, and `payload` for a caller who knows its type. Its

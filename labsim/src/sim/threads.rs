@@ -8,8 +8,9 @@ use std::fmt::Write;
 
 use super::core::{Core, Place, Why};
 use super::fiber::Fiber;
-use super::table::Status;
+use super::table::{Slot, Status};
 use crate::context::Life;
+use crate::node::NodeId;
 use crate::outcome::FailureKind;
 
 /// Threads listed in a report; a deadlock of more is told by these.
@@ -113,6 +114,18 @@ impl Core {
             let _ = write!(text, "\n  and {} more threads", threads.len() - THREADS_SHOWN);
         }
         text
+    }
+
+    /// A line for each thread of `node` that waits for something else than the time.
+    pub(crate) fn waiting_threads(&self, node: NodeId) -> Vec<String> {
+        let waits: Vec<u32> = {
+            let schedule = self.schedule.borrow();
+            let is_meant = |(_, slot): &(u32, &Slot)| {
+                slot.status == Status::Waiting && slot.life.is_some_and(|life| life.node == node) && slot.waits_for_ever
+            };
+            (0..).zip(&schedule.slots).filter(is_meant).map(|(slot, _)| slot).collect()
+        };
+        waits.into_iter().map(|slot| self.describe_thread(slot)).collect()
     }
 
     fn describe_thread(&self, slot: u32) -> String {

@@ -49,7 +49,7 @@ impl Story {
         Self {
             events: led_there(record, before, record.events.get(end), broken),
             servers: (0..servers).map(|server| describe(&fold, server)).collect(),
-            faults: faults(record, before),
+            faults: faults(before, servers),
             count: last,
         }
     }
@@ -73,8 +73,10 @@ fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Br
             break;
         }
         // A message is told once, where it arrives.
+        // One of several timers that rang in vain is enough.
+        let is_again = event.kind == "timer" && told.iter().any(|number| is_same_timer(record, *number, event));
         let is_sent = event.kind == "send" && told.iter().any(|number| comes_of(record, *number, event.number));
-        if is_telling(event) && !is_sent {
+        if is_telling(event) && !is_sent && !is_again {
             told.insert(event.number);
         }
         next = event.causes.last().copied();
@@ -84,6 +86,11 @@ fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Br
 
 fn comes_of(record: &Record, number: u64, cause: u64) -> bool {
     record.event(number).is_some_and(|event| event.kind == "deliver" && event.causes.contains(&cause))
+}
+
+fn is_same_timer(record: &Record, number: u64, timer: &Event) -> bool {
+    let is_it = |event: &Event| event.kind == "timer" && event.thread == timer.thread;
+    record.event(number).is_some_and(is_it)
 }
 
 /// True if an event says something to somebody who looks for a mistake.
@@ -140,7 +147,7 @@ fn describe(fold: &Fold, server: usize) -> String {
 }
 
 /// The last faults: each moment once, for cutting a server off cuts many links.
-fn faults(record: &Record, events: &[Event]) -> Vec<String> {
+fn faults(events: &[Event], servers: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let is_fault = |event: &&Event| matches!(event.kind, "crash" | "restart" | "pause" | "resume" | "cut" | "heal");
     let faults: Vec<&Event> = events.iter().filter(is_fault).collect();
@@ -155,14 +162,7 @@ fn faults(record: &Record, events: &[Event]) -> Vec<String> {
         let micros = faults[at - group].at.as_micros();
         let time = format!("{:>4}.{:06}", micros / 1_000_000, micros % 1_000_000);
         let what = if is_link {
-            let links = faults[at - group..at].iter().map(|event| {
-                format!(
-                    "S{}>S{}",
-                    event.number_of("from").unwrap_or_default(),
-                    event.number_of("to").unwrap_or_default()
-                )
-            });
-            format!("{} {}", last.kind, links.collect::<Vec<_>>().join(" "))
+            links(&faults[at - group..at], last.kind, servers as u64)
         } else {
             let node = last.number_of("target").or(last.node.map(|node| node.0.into())).unwrap_or_default();
             format!("S{node} {}", words(last))
@@ -170,9 +170,25 @@ fn faults(record: &Record, events: &[Event]) -> Vec<String> {
         lines.push(format!("{time} {what}"));
         at -= group;
     }
-    let _ = record;
     lines.reverse();
     lines
+}
+
+/// The links that were cut or healed at one moment: of a server all of whose links are
+/// among them, only its name.
+fn links(events: &[&Event], kind: &str, servers: u64) -> String {
+    let link = |event: &&Event| Some((event.number_of("from")?, event.number_of("to")?));
+    let links: BTreeSet<(u64, u64)> = events.iter().filter_map(link).collect();
+    let has_all = |server: &u64| {
+        let mut peers = (0..servers).filter(|peer| peer != server);
+        peers.all(|peer| links.contains(&(*server, peer)) && links.contains(&(peer, *server)))
+    };
+    let whole: Vec<u64> = (0..servers).filter(has_all).collect();
+    let names = whole.iter().map(|server| format!("S{server}"));
+    let single = links.iter().filter(|(from, to)| !whole.contains(from) && !whole.contains(to));
+    let single = single.map(|(from, to)| format!("S{from}>S{to}"));
+    let what = if whole.is_empty() { kind.to_owned() } else { format!("{kind} all links of") };
+    format!("{what} {}", names.chain(single).collect::<Vec<_>>().join(" "))
 }
 
 /// Every change of a server's `field`, with what it came from: for each a line, and

@@ -143,10 +143,10 @@ pub(super) fn line(record: &Record, event: &Event) -> String {
     }
     let node = node(event);
     format!(
-        "{:>4}.{:06} {node:<4} {:<16} {what}",
+        "{:>4}.{:06} {node:<4} {:<18} {what}",
         micros / 1_000_000,
         micros % 1_000_000,
-        short(thread(record, event), 16)
+        short(thread(record, event), 18)
     )
 }
 

@@ -216,7 +216,8 @@ fn attempt(test: &'static LabTest, seed: u64, way: Way) -> (RunResult, Left) {
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
     let limits = Config { cpu_limit: CPU_LIMIT, thread_limit: THREAD_LIMIT, ..Config::seed(seed) };
-    let config = Config { trace: way.trace, record: way.record, stacks, ..limits.time_limit(TIME_LIMIT) };
+    let config =
+        Config { lock_order: true, trace: way.trace, record: way.record, stacks, ..limits.time_limit(TIME_LIMIT) };
     let begun = Instant::now();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         if real { labsim::run_real(config, body) } else { labsim::simulate(config, body) }

@@ -90,7 +90,7 @@ impl Shadows {
             servers,
             settings,
             is_thorough: labsim::record::is_on(),
-            chosen: ServerId(u32::try_from(seed % servers as u64).expect("a few servers")),
+            chosen: ServerId(u32::try_from(seed.checked_rem(servers as u64).unwrap_or(0)).expect("a few servers")),
             seen: 0,
             count: 0,
             cache: BTreeMap::new(),

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use labsim::node::NodeId;
+use labsim::watch;
 use raft::{Index, View};
 
 use super::at;
@@ -62,9 +64,11 @@ impl Applying {
                 if moment < wait.since + PATIENCE + 10 * self.slack {
                     return Ok(());
                 }
+                let threads = watch::waiting_threads(NodeId(view.server.0));
+                let threads: String = threads.iter().map(|thread| format!("\n  {thread}")).collect();
                 let message = format!(
                     "{} knows since {} that index {} is committed, and at {} its service was told of nothing after {}: \
-                     whoever tells it was not woken",
+                     whoever tells it was not woken{threads}",
                     view.server,
                     at(wait.since),
                     view.commit_index,
