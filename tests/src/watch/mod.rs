@@ -164,7 +164,7 @@ impl Watchers {
         self.liveness.observe(moment, view);
         let known = &self.known;
         monotone::observe(known, &step, view, moment)?;
-        self.one_vote_per_term.observe(moment, view)?;
+        self.one_vote_per_term.observe(moment, step.before, view)?;
         self.election_safety.observe(moment, view)?;
         if let Some((first, _)) = step.removed {
             log_rules::observe(known, &step, view, moment)?;

@@ -1,8 +1,9 @@
 //! OneVotePerTerm (§5.2): a server votes for at most one candidate in a term,
 //! before and after a restart.
 //!
-//! A vote that is withdrawn is not a breach yet; one that is given to somebody
-//! else is. So only votes for somebody are looked at.
+//! A vote that is taken back within its term could be given to somebody else: a server
+//! that does that has broken the promise already. Whether it is still there after a
+//! restart is in `persisted.rs`.
 //!
 //! Boundary: one table. Knows no elections.
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use raft::{ServerId, Term, View};
 
 use super::at;
+use super::known::Face;
 use super::wire::Wire;
 use crate::check::{Broken, Kind};
 
@@ -26,9 +28,25 @@ impl OneVotePerTerm {
     ///
     /// # Errors
     ///
-    /// If it shows a server's second vote in a term.
-    pub fn observe(&mut self, moment: Duration, view: &View) -> Result<(), Broken> {
-        view.voted_for.map_or(Ok(()), |candidate| self.votes_for(moment, view.server, view.term, candidate))
+    /// If it shows a server's second vote in a term, or that the server has taken the
+    /// one back that it showed `before` in this life.
+    pub fn observe(&mut self, moment: Duration, before: Option<Face>, view: &View) -> Result<(), Broken> {
+        let (voter, term) = (view.server, view.term);
+        if let Some(candidate) = view.voted_for {
+            return self.votes_for(moment, voter, term, candidate);
+        }
+        let Some((face, candidate)) =
+            before.filter(|face| face.term == term).and_then(|face| Some((face, face.voted_for?)))
+        else {
+            return Ok(());
+        };
+        let since = self.votes.get(&(voter, term)).map_or(face.at, |(_, since)| *since);
+        let message = format!(
+            "{voter} voted for {candidate} in term {term} at {}, and has no vote in that term any more at {}",
+            at(since),
+            at(moment)
+        );
+        Err(Broken::new(Kind::Safety, "OneVotePerTerm", message).since([since, moment]))
     }
 
     /// Takes notice of a message.
@@ -53,13 +71,14 @@ impl OneVotePerTerm {
             at(since),
             at(moment)
         );
-        Err(Broken::new(Kind::Safety, "OneVotePerTerm", message))
+        Err(Broken::new(Kind::Safety, "OneVotePerTerm", message).since([since, moment]))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::testing::Scene;
     use crate::watch::view_of;
     use crate::watch::wire::{Said, wire};
     use raft::{EntryId, RequestVoteArgs, RequestVoteReply};
@@ -74,7 +93,7 @@ mod tests {
         for (server, term, vote) in
             [(0, 1, None), (0, 1, Some(2)), (0, 1, Some(2)), (1, 1, Some(1)), (0, 1, None), (0, 2, Some(1))]
         {
-            watcher.observe(Duration::ZERO, &view(server, term, vote)).unwrap();
+            watcher.observe(Duration::ZERO, None, &view(server, term, vote)).unwrap();
         }
     }
 
@@ -82,11 +101,29 @@ mod tests {
     fn a_second_vote_is_found_even_if_the_first_was_withdrawn_2a() {
         let mut watcher = OneVotePerTerm::default();
         for (vote, millis) in [(Some(1), 100), (None, 150)] {
-            watcher.observe(Duration::from_millis(millis), &view(3, 4, vote)).unwrap();
+            watcher.observe(Duration::from_millis(millis), None, &view(3, 4, vote)).unwrap();
         }
-        let broken = watcher.observe(Duration::from_millis(200), &view(3, 4, Some(2))).unwrap_err();
+        let broken = watcher.observe(Duration::from_millis(200), None, &view(3, 4, Some(2))).unwrap_err();
         assert_eq!(broken.rule, Some("OneVotePerTerm"));
         assert_eq!(broken.message, "S3 voted for S1 and then for S2 in term 4, at 0.100s and 0.200s");
+    }
+
+    #[test]
+    fn a_vote_is_not_taken_back_within_its_term_2c() {
+        let (mut watcher, mut scene) = (OneVotePerTerm::default(), Scene::new(2));
+        for (view, message) in [
+            (view(1, 4, Some(0)), None),
+            (view(1, 5, None), None),
+            (view(1, 5, Some(0)), None),
+            (
+                view(1, 5, None),
+                Some("S1 voted for S0 in term 5 at 0.005s, and has no vote in that term any more at 0.006s"),
+            ),
+        ] {
+            let step = scene.publish(&view);
+            let broken = watcher.observe(scene.moment, step.before, &view).err();
+            assert_eq!(broken.map(|broken| broken.message).as_deref(), message);
+        }
     }
 
     /// As far as messages show it: a candidate asks in its own name, and a vote is

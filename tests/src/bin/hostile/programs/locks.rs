@@ -21,7 +21,14 @@ pub(super) const PART: Part = Part { name: "locks", title: "programs that lock" 
 
 pub(super) const PROGRAMS: &[Program] = &[
     Program::bad(PART, "opposite_order_locks", opposite_order, Kind::Deadlock, "main", "Deadlock: every thread waits"),
-    Program::bad(PART, "opposite_order_timer_locks", opposite_order_timer, Kind::Stuck, "main", "has waited for 5."),
+    Program::bad(
+        PART,
+        "opposite_order_timer_locks",
+        opposite_order_timer,
+        Kind::Deadlock,
+        "main",
+        "two locks in opposite orders",
+    ),
     Program::bad(PART, "twice_locks", twice, Kind::Deadlock, "main", "Deadlock: thread `main` locks again"),
     Program::bad(PART, "leaked_locks", leaked, Kind::Stuck, "wants", "Stuck: `wants` has waited for 5."),
     Program::bad(PART, "lost_wake_up_locks", lost_wake_up, Kind::Stuck, "waits", "its condition has come true"),
