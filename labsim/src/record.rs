@@ -3,7 +3,7 @@
 //! A stream of events, complete enough for a page to draw the run and to explain
 //! it. labsim writes down what it does itself, labrpc the messages, and whoever
 //! watches a run what it makes of that: [`emit`] adds an event, [`amend`] a field to
-//! one that a lower layer has emitted a moment ago. With [`Config::record`] it is on,
+//! one that a lower layer has emitted a moment ago. With [`Config::record`](crate::Config::record) it is on,
 //! in simulations only: in a real world nobody could say what came from what.
 //! Recording takes no step, draws nothing and changes no hash.
 //!
