@@ -47,7 +47,9 @@ pub(super) fn explained(first: RunResult, again: RunResult) -> RunResult {
     }
     let is_cause = |broken: &Broken| broken.kind == Kind::PromisedBeforePersisted;
     if again.elapsed < first.elapsed && again.broken.as_ref().is_some_and(is_cause) {
-        let symptom = first.broken.as_ref().and_then(|broken| broken.rule.map(|rule| (rule, first.elapsed)));
+        let is_other = |broken: &&Broken| again.broken.as_ref().is_some_and(|cause| cause.rule != broken.rule);
+        let symptom = first.broken.as_ref().filter(is_other);
+        let symptom = symptom.and_then(|broken| broken.rule.map(|rule| (rule, first.elapsed)));
         return RunResult { symptom, wall: first.wall, cpu: first.cpu, output: first.output, ..again };
     }
     let alone = match (&again.broken, &first.broken) {
