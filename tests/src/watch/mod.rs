@@ -7,7 +7,34 @@
 //! One promise, one file. A watcher is a table that is stepped with what was
 //! seen, so that it can be tested without a cluster.
 //!
-//! Boundary: knows published views. Does not know which test is running.
+//! | file | says when | of |
+//! |---|---|---|
+//! | `known.rs` | | what each server has shown, may have on disk, and is being asked |
+//! | `election_safety.rs` | a term has two leaders | Figure3.ElectionSafety |
+//! | `log_matching.rs` | two entries of one index and term differ | Figure3.LogMatching |
+//! | `log_rules.rs` | entries go that nobody may remove | AppendEntries.3, InstallSnapshot.6, Figure3.LeaderAppendOnly |
+//! | `leader_completeness.rs` | a new leader lacks what is committed | Figure3.LeaderCompleteness |
+//! | `electable.rs` | somebody who lacks it could still be elected | the same, before it happens |
+//! | `committed.rs` | something is committed without the right to | Leaders.4, AppendEntries.5, Figure3.StateMachineSafety |
+//! | `match_true.rs` | a leader believes more than it was told | Leaders.3, StaleReply |
+//! | `claims.rs` | an answer says what never was | RequestVote.2, AppendEntries.2, AppendEntries.4 |
+//! | `persisted.rs`, `shadow.rs` | a message promises what is not on disk | PersistedBeforePromised, Persistent |
+//! | `one_vote_per_term.rs` | a server votes twice, or takes its vote back | OneVotePerTerm |
+//! | `quorum.rs` | somebody leads on too few votes | Candidates.2, StaleReply |
+//! | `monotone.rs`, `terms.rs` | something goes back | Monotone, InstallSnapshot.5, AllServers.2 |
+//! | `campaigns.rs` | a server stands too early or too late | Followers.2 |
+//! | `applies.rs` | a service is told something else, or in another order | ApplyOrder, SnapshotMatches, Figure3.StateMachineSafety |
+//! | `stuck.rs` | a service is told nothing | Stuck |
+//! | `liveness.rs` | (asked when a test has waited in vain) | NoLeader, NoProgress, with a reason |
+//!
+//! Which of several broken promises is told: that which broke first; of one moment,
+//! the one that explains the others.
+//!
+//! Some need views, and most need only messages and disks. A server that publishes
+//! nothing, or speaks in types of its own, is judged by what is left.
+//!
+//! Boundary: knows published views, messages and disks. Does not know which test is
+//! running.
 
 mod applies;
 mod campaigns;
