@@ -197,6 +197,44 @@ pub fn section(rule: &str) -> Option<&'static str> {
     })
 }
 
+/// What a promise or a rule says, in a sentence of ours. Empty for a word that is no id.
+pub fn says(rule: &str) -> &'static str {
+    match rule {
+        "AppendEntries.1" => "an AppendEntries of a term that is over is refused",
+        "AppendEntries.2" => "it is refused, and changes nothing, if the log lacks the entry at prev",
+        "AppendEntries.3" => "an entry that conflicts with a new one goes, with all after it, and nothing else goes",
+        "AppendEntries.4" => "new entries that are not in the log yet are appended",
+        "AppendEntries.5" => {
+            "a follower commits up to the leader's commit index, and no further than the last new entry"
+        }
+        "RequestVote.1" => "a candidate of a term that is over gets no vote",
+        "RequestVote.2" => {
+            "a server votes once a term, and only for a log at least as up to date: later last term, or same and longer"
+        }
+        "InstallSnapshot.5" => "a snapshot of less than what is there already is dropped",
+        "InstallSnapshot.6" => "entries that follow the snapshot stay if the log has the entry that it ends with",
+        "AllServers.1" => "what is committed is applied, in order, and nothing else",
+        "AllServers.2" => "whoever hears of a higher term takes it on, and is a follower in it",
+        "Followers.2" => "a server stands when it has heard of no leader and given no vote for an election timeout",
+        "Candidates.2" => "a candidate leads with the votes of a majority of all servers, its own included",
+        "Leaders.3" => "match index is what a follower has confirmed in this term; it begins at 0",
+        "Leaders.4" => "a leader commits by counting only up to an entry of its own term that a majority has stored",
+        "Persistent" => "term, vote and log, and the snapshot with it, are on disk, and are read again",
+        "StaleReply" => "an answer counts only in the term, role and question that it was asked in",
+        "Figure3.ElectionSafety" => "a term has at most one leader",
+        "Figure3.LeaderAppendOnly" => "a leader never removes or replaces entries of its own log",
+        "Figure3.LogMatching" => "logs with an entry of one index and term are the same up to there",
+        "Figure3.LeaderCompleteness" => "what is committed is in the log of every leader of a later term",
+        "Figure3.StateMachineSafety" => "no two servers apply different commands at one index",
+        "OneVotePerTerm" => "a vote that is given stays given, restarts included",
+        "Monotone" => "terms, commit index and applied index never go back",
+        "PersistedBeforePromised" => "what a message promises is on disk before it leaves",
+        "ApplyOrder" => "a service is told each index once a life, in order",
+        "SnapshotMatches" => "a snapshot is what the commands up to its index come to",
+        _ => "",
+    }
+}
+
 /// What a run took of something that has a limit ([`PROMISES`]: `Economy`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Spent {

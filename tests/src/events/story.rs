@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fold::{Fold, Life};
 use super::words::{line, words};
-use crate::check::Broken;
+use crate::check::{Broken, Kind};
 
 /// How many events are told.
 const EVENTS_TOLD: usize = 5;
@@ -57,7 +57,7 @@ impl Story {
 
 /// The numbers of the events that are evidence of `broken`.
 pub(super) fn evidence(events: &[Event], broken: &Broken) -> Vec<u64> {
-    let is_at = |event: &&Event| broken.moments.contains(&event.at) && is_telling(event);
+    let is_at = |event: &&Event| broken.moments.contains(&event.at) && is_telling(event, broken);
     events.iter().filter(is_at).map(|event| event.number).collect()
 }
 
@@ -76,7 +76,7 @@ fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Br
         // One of several timers that rang in vain is enough.
         let is_again = event.kind == "timer" && told.iter().any(|number| is_same_timer(record, *number, event));
         let is_sent = event.kind == "send" && told.iter().any(|number| comes_of(record, *number, event.number));
-        if is_telling(event) && !is_sent && !is_again {
+        if is_telling(event, broken) && !is_sent && !is_again {
             told.insert(event.number);
         }
         next = event.causes.last().copied();
@@ -93,8 +93,11 @@ fn is_same_timer(record: &Record, number: u64, timer: &Event) -> bool {
     record.event(number).is_some_and(is_it)
 }
 
-/// True if an event says something to somebody who looks for a mistake.
-fn is_telling(event: &Event) -> bool {
+/// True if an event says something to somebody who looks for this mistake.
+fn is_telling(event: &Event, broken: &Broken) -> bool {
+    if matches!(event.kind, "write" | "sync") {
+        return broken.kind == Kind::PromisedBeforePersisted;
+    }
     const TELLING: [&str; 15] = [
         "send",
         "deliver",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use labsim::ThreadStack;
 
-use crate::check::{Kind, section};
+use crate::check::{Kind, says, section};
 use crate::events::Story;
 use crate::run::{Output, RunResult};
 
@@ -17,6 +17,8 @@ use crate::run::{Output, RunResult};
 const LINES_MAX: usize = 40;
 /// How many of the last notes are shown.
 const NOTES_SHOWN: usize = 15;
+/// The same, where a story says what led there.
+const NOTES_SHOWN_BESIDE_STORY: usize = 6;
 /// How many lines of a message are shown: a deadlock has a line per thread.
 const MESSAGE_LINES_SHOWN: usize = 18;
 /// How many lines the faults of a run take, and how long such a line may be.
@@ -74,6 +76,9 @@ pub fn failure(result: &RunResult) -> String {
     let mut message = broken.message.lines();
     let section = section(name).map_or(String::new(), |section| format!(" ({section})"));
     lines.push(format!("  {name}{section}: {}", without_name(message.next().unwrap_or_default(), name)));
+    if broken.rule.is_some() && !says(name).is_empty() {
+        lines.push(format!("    the rule: {}", says(name)));
+    }
     let mut rest: Vec<&str> = message.collect();
     if result.story.as_ref().is_some_and(|story| !story.servers.is_empty()) {
         rest.retain(|line| !is_about_a_server(line)); // Each has a better one below.
@@ -88,7 +93,10 @@ pub fn failure(result: &RunResult) -> String {
         let node = by.node.as_deref().unwrap_or("the test");
         lines.push(format!("  in thread `{}` of {node}, at {}", by.thread, seconds(by.at)));
         if let Some(place) = &by.place {
-            lines.push(format!("  at {place}"));
+            // A watcher sees a section when it ends.
+            let is_watched = matches!(broken.kind, Kind::Safety | Kind::PromisedBeforePersisted);
+            let begin = if is_watched { "in the critical section that began at" } else { "at" };
+            lines.push(format!("  {begin} {place}"));
         }
     }
     if let Some((symptom, at)) = result.symptom {
@@ -137,7 +145,8 @@ pub fn failure(result: &RunResult) -> String {
     } else if result.notes.is_empty() {
         lines.push("  no notes; labsim::note!(\"topic\", \"..\") leaves one".to_owned());
     } else {
-        let shown = result.notes.len().min(NOTES_SHOWN).min(room);
+        let wanted = if result.story.is_some() { NOTES_SHOWN_BESIDE_STORY } else { NOTES_SHOWN };
+        let shown = result.notes.len().min(wanted).min(room);
         lines.push(format!("  last {shown} of {} notes (seconds, node, thread):", result.notes.len()));
         for note in &result.notes[result.notes.len() - shown..] {
             lines.push(format!("  {}", note.to_string().replace('\n', " ")));

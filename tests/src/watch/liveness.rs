@@ -94,7 +94,8 @@ impl Liveness {
             (None, None) if stood.is_empty() => no_leader(self.nobody_stood(since), Vec::new()),
             (None, None) => {
                 let last = stood.iter().rev().take(3).map(|(when, ..)| *when).collect();
-                no_leader(self.nobody_won(known, &stood), last)
+                let (text, refusals) = self.nobody_won(known, &stood);
+                no_leader(text, if refusals.is_empty() { last } else { refusals })
             }
             (leader, _) if led.len() >= CLIMBING => terms_climb(&led, leader),
             (None, Some((term, when, by))) => {
@@ -131,7 +132,8 @@ impl Liveness {
         }
     }
 
-    fn nobody_won(&self, known: &Known, stood: &[(Duration, ServerId, Term)]) -> String {
+    /// Why no candidate was elected, and when what shows it was said.
+    fn nobody_won(&self, known: &Known, stood: &[(Duration, ServerId, Term)]) -> (String, Vec<Duration>) {
         let mut by_term: BTreeMap<Term, BTreeSet<ServerId>> = BTreeMap::new();
         stood.iter().for_each(|(_, server, term)| {
             by_term.entry(*term).or_default().insert(*server);
@@ -141,24 +143,32 @@ impl Liveness {
         let begin = format!("{count} candidacies in {terms} terms since {}, and nobody won", at(first));
         let split = by_term.values().filter(|candidates| candidates.len() > 1).count();
         if 2 * split > terms {
-            return format!("{begin}: in {split} of the terms several stood at once and split the votes");
+            let why = format!("in {split} of the terms several stood at once and split the votes");
+            return (format!("{begin}: {why}"), Vec::new());
         }
         let mut refusals: BTreeMap<(ServerId, ServerId), usize> = BTreeMap::new();
         let recent = self.refused.iter().filter(|(when, ..)| *when >= first);
         recent.for_each(|(_, voter, candidate, _)| *refusals.entry((*voter, *candidate)).or_default() += 1);
-        match refusals.iter().max_by_key(|(_, times)| **times) {
-            Some(((voter, candidate), times)) => {
-                let log = |server: ServerId| {
-                    let last = known.server(server).log.last();
-                    known
-                        .server(server)
-                        .face
-                        .map_or(String::new(), |_| format!(" (last entry {}, term {})", last.index, last.term))
-                };
-                format!("{begin}: {voter}{} refused {candidate}{} {times} times", log(*voter), log(*candidate))
-            }
-            None => format!("{begin}: no answer has reached a candidate, or none was refused"),
-        }
+        // A refusal that the logs do not explain says most.
+        let last = |server: ServerId| known.server(server).face.map(|_| known.server(server).log.last());
+        let is_wrong =
+            |voter, candidate| matches!((last(voter), last(candidate)), (Some(own), Some(theirs)) if theirs >= own);
+        let most = refusals.iter().max_by_key(|((voter, candidate), times)| (is_wrong(*voter, *candidate), **times));
+        let Some(((voter, candidate), times)) = most else {
+            return (format!("{begin}: no answer has reached a candidate, or none was refused"), Vec::new());
+        };
+        let log =
+            |server| last(server).map_or(String::new(), |id| format!(" (last entry {} of term {})", id.index, id.term));
+        let verdict = if is_wrong(*voter, *candidate) {
+            ", whose log is at least as up to date (sec. 5.4.1)"
+        } else {
+            ", whose log is older: rightly"
+        };
+        let verdict = if last(*voter).is_some() { verdict } else { "" };
+        let is_it = |(_, by, whom, _): &&(Duration, ServerId, ServerId, Term)| (by, whom) == (voter, candidate);
+        let moments = self.refused.iter().filter(is_it).map(|(when, ..)| *when).next_back().into_iter().collect();
+        let (voter_log, candidate_log) = (log(*voter), log(*candidate));
+        (format!("{begin}: {voter}{voter_log} refused {candidate}{candidate_log} {times} times{verdict}"), moments)
     }
 
     fn leader_does_nothing(&self, known: &Known, leader: ServerId, term: Term, since: Duration) -> Reason {
@@ -274,7 +284,8 @@ mod tests {
         }
         let (rule, text) = run.why();
         assert_eq!(rule, "NoLeader");
-        assert!(text.ends_with("S2 (last entry 0, term 0) refused S0 (last entry 0, term 0) 3 times"), "{text}");
+        let refused = "S2 (last entry 0 of term 0) refused S0 (last entry 0 of term 0) 3 times, whose log is at least as up to date";
+        assert!(text.contains(refused), "{text}");
     }
 
     #[test]

@@ -113,15 +113,16 @@ impl Restart for Server {
 /// What lacks of `promise` in what a restart would know, in words. None if it is kept.
 pub(super) fn lacks(restart: &impl Restart, promise: Promise) -> Option<String> {
     let term = restart.term();
+    let promises = || match restart.voted_for() {
+        Some(other) => format!("term {term} and a vote for {other}"),
+        None => format!("term {term} and no vote"),
+    };
     match promise {
-        Promise::Term(promised) if term < promised => Some(format!("term {term}")),
+        Promise::Term(promised) if term < promised => Some(promises()),
         Promise::Vote(promised, candidate)
             if term < promised || term == promised && restart.voted_for() != Some(candidate) =>
         {
-            Some(match restart.voted_for() {
-                Some(other) => format!("term {term} and a vote for {other}"),
-                None => format!("term {term} and no vote"),
-            })
+            Some(promises())
         }
         Promise::Entry(id) | Promise::Snapshot(id) if !restart.has(id) => {
             Some(format!("no entry {} of term {}", id.index, id.term))
@@ -264,7 +265,7 @@ pub(super) fn is_excused(known: &Known, wire: &Wire<'_>, promise: Promise) -> bo
 
 pub(super) fn would_know(wire: &Wire<'_>, promise: Promise, knows: &str, why: &str) -> Broken {
     let message = format!(
-        "{} tells {} {} at {}; a restart of it would know {knows}: {why}",
+        "{} tells {} {} at {}; a restart of it would know {knows} ({why})",
         wire.from,
         wire.to,
         promise.words(),

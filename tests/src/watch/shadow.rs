@@ -147,7 +147,7 @@ impl Shadows {
             // Without a view only its term can be asked for.
             let can_tell = knows.view.is_some() || matches!(promise, Promise::Term(_));
             if can_tell && let Some(lacks) = lacks(&*knows, promise) {
-                return Err(would_know(wire, promise, &lacks, "a server was started from a copy of its disk"));
+                return Err(would_know(wire, promise, &lacks, "one was started from a copy of its disk, and asked"));
             }
         }
         Ok(())
