@@ -21,6 +21,8 @@ const NOTES_SHOWN: usize = 15;
 const NOTES_SHOWN_BESIDE_STORY: usize = 6;
 /// How many lines of a message are shown: a deadlock has a line per thread.
 const MESSAGE_LINES_SHOWN: usize = 18;
+/// The same, where a story takes its room.
+const MESSAGE_LINES_SHOWN_BESIDE_STORY: usize = 10;
 /// How many lines the faults of a run take, and how long such a line may be.
 const FAULT_LINES_MAX: usize = 12;
 const FAULT_CHARS_MAX: usize = 320;
@@ -83,11 +85,12 @@ pub fn failure(result: &RunResult) -> String {
     if result.story.as_ref().is_some_and(|story| !story.servers.is_empty()) {
         rest.retain(|line| !is_about_a_server(line)); // Each has a better one below.
     }
-    for line in rest.iter().take(MESSAGE_LINES_SHOWN) {
+    let most = if result.story.is_some() { MESSAGE_LINES_SHOWN_BESIDE_STORY } else { MESSAGE_LINES_SHOWN };
+    for line in rest.iter().take(most) {
         lines.push(format!("    {}", line.trim_start()));
     }
-    if rest.len() > MESSAGE_LINES_SHOWN {
-        lines.push(format!("    .. and {} more lines", rest.len() - MESSAGE_LINES_SHOWN));
+    if rest.len() > most {
+        lines.push(format!("    .. and {} more lines", rest.len() - most));
     }
     if let Some(by) = &result.caused_by {
         let node = by.node.as_deref().unwrap_or("the test");
@@ -104,9 +107,6 @@ pub fn failure(result: &RunResult) -> String {
             "  found by asking the disk; without that, this run goes on to {symptom} at {}",
             seconds(at)
         ));
-    }
-    if let Some(story) = &result.story {
-        tell(story, &mut lines);
     }
     let mut end = Vec::new();
     if result.real {
@@ -128,6 +128,11 @@ pub fn failure(result: &RunResult) -> String {
     }
 
     let printed = printed(&result.output);
+    if let Some(story) = &result.story {
+        // What runs it again comes in any case, and a line about notes.
+        let room = LINES_MAX.saturating_sub(lines.len() + printed.len() + end.len() + 1);
+        lines.extend(tell(story).into_iter().take(room));
+    }
     let taken = lines.len() + printed.len() + end.len() + 1;
     // A plan says what was meant; the record, what was done.
     let room = LINES_MAX.saturating_sub(taken);
@@ -169,7 +174,8 @@ pub fn failure(result: &RunResult) -> String {
 }
 
 /// What led there, and how things stood then.
-fn tell(story: &Story, lines: &mut Vec<String>) {
+fn tell(story: &Story) -> Vec<String> {
+    let mut lines = Vec::new();
     if !story.events.is_empty() {
         lines.push(format!("  what led there, of {} events (seconds, node, thread):", story.count));
         lines.extend(story.events.iter().map(|event| format!("    {}", cut(event.trim_start()))));
@@ -178,6 +184,7 @@ fn tell(story: &Story, lines: &mut Vec<String>) {
         lines.push("  the servers then:".to_owned());
         lines.extend(story.servers.iter().map(|server| format!("    {}", cut(server))));
     }
+    lines
 }
 
 /// The last that was done to machines and links.
@@ -261,6 +268,26 @@ pub(super) fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Broken;
+    use crate::run::Mode;
+
+    /// However much there is to say, a report says how to run it again.
+    #[test]
+    fn a_report_has_forty_lines_at_most_and_its_last_ones() {
+        let test = crate::suites::find("many_elections_2a").expect("it is there");
+        let lines = |count: usize| (0..count).map(|line| format!("line {line}")).collect::<Vec<_>>();
+        let broken = Broken::new(Kind::Safety, "Leaders.4", lines(50).join("\n"));
+        let mut result = crate::run::run_once(test, 1, Mode::Simulated);
+        result.broken = Some(broken);
+        result.faults = lines(30);
+        for (events, servers) in [(5, 7), (40, 7), (0, 0)] {
+            result.story = Some(Story { events: lines(events), servers: lines(servers), faults: lines(4), count: 9 });
+            let text = failure(&result);
+            assert!(text.lines().count() <= LINES_MAX, "{text}");
+            assert!(text.contains("  again: cargo lab run many_elections_2a --seed 1\n"), "{text}");
+            assert!(text.contains("the rule: a leader commits"), "{text}");
+        }
+    }
 
     #[test]
     fn a_name_is_said_once() {
