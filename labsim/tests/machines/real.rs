@@ -275,13 +275,16 @@ fn a_dead_parent_waits_for_a_child_that_makes_no_call() {
         let node = Node::new("doomed");
         let (is_released, is_gone) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (release, goes) = (Arc::clone(&is_released), Arc::clone(&is_gone));
-        let (began, begins) = channel::unbounded();
+        // To have begun is to be past the last call: in a send it would still die.
+        let is_past_calls = Arc::new(AtomicBool::new(false));
+        let (is_busy, (began, _begins)) = (Arc::clone(&is_past_calls), channel::unbounded());
         let parent = node.spawn("parent", move || {
             let _last = OnDrop(|| goes.store(true, Ordering::SeqCst));
             let frame = Frame::default();
             thread::scope(|scope| {
                 scope.spawn("busy", || {
                     frame.use_while(&began, || {
+                        is_busy.store(true, Ordering::SeqCst);
                         while !is_released.load(Ordering::SeqCst) {
                             std::thread::yield_now();
                         }
@@ -290,7 +293,9 @@ fn a_dead_parent_waits_for_a_child_that_makes_no_call() {
                 thread::sleep(FOR_EVER);
             });
         });
-        begins.recv().unwrap();
+        while !is_past_calls.load(Ordering::SeqCst) {
+            thread::sleep(MS);
+        }
         node.crash();
         thread::sleep(20 * MS);
         assert!(!is_gone.load(Ordering::SeqCst), "the frame has gone, and the child has not");
