@@ -227,7 +227,8 @@ fn assert_reported(program: &Program, shown: &str) {
         assert!(report.contains(&format!("`{thread}`")), "{name}: expected `{thread}`:\n{report}");
     }
     if program.has_place {
-        let place = format!("/{}.rs:", program.test.part.name);
+        // A loop may be caught at an instruction that belongs to no line.
+        let place = format!("/{}.rs", program.test.part.name);
         assert!(report.contains(&place), "{name}: expected {place}:\n{report}");
     }
 }
