@@ -185,7 +185,7 @@ impl Watchers {
             by_time.campaigns.observe(moment, view);
         }
         if self.known.server(server).face.is_none() {
-            self.persisted.begins(&self.known.server(server).log, view, moment)?;
+            self.persisted.begins(&self.known, view, moment)?;
         }
         let step = self.known.take(moment, view);
         self.liveness.observe(moment, view);

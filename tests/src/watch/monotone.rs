@@ -49,7 +49,8 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
             return Err(Broken::new(Kind::Safety, rule, message).since([before.at, moment]));
         }
     }
-    if view.last_applied > view.commit_index {
+    // What is in its snapshot was committed, whatever its commit index begins with.
+    if view.last_applied > view.commit_index.max(view.base.index) {
         let message = format!(
             "{} has applied {} and committed {} at {}",
             view.server,

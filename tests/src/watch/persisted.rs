@@ -188,35 +188,41 @@ impl Persisted {
 
     /// A server's life is over.
     pub fn end_life(&mut self, known: &Known, server: ServerId) {
-        let is_asked = |open: &super::known::Open| !matches!(open.asked, Asked::Vote { .. });
         let known = known.server(server);
-        self.notes[server.0 as usize].was_asked = known.is_synced && known.open.iter().any(is_asked);
+        let notes = &mut self.notes[server.0 as usize];
+        // A life that has shown nothing leaves what was known of the one before.
+        let was_asked = notes.was_asked && known.face.is_none();
+        notes.was_asked = was_asked || known.is_synced && is_told_what_to_store(known);
     }
 
-    /// A server shows itself for the first time in its life. `former` is what was known
-    /// of its log in the last one.
+    /// A server shows itself for the first time in its life, at the end of its first
+    /// critical section: that may have been an answer to a leader, which cuts the log.
+    /// What was known of its log in its last life is still in `known`.
     ///
     /// # Errors
     ///
     /// If it does not know what it has promised.
-    pub fn begins(&mut self, former: &Log, view: &View, moment: Duration) -> Result<(), Broken> {
+    pub fn begins(&mut self, known: &Known, view: &View, moment: Duration) -> Result<(), Broken> {
         let notes = &mut self.notes[view.server.0 as usize];
+        let server = known.server(view.server);
         let knows = Begins { view };
+        if notes.was_asked || is_told_what_to_store(server) {
+            let kept = |(id, since)| Some((knows.shares(&server.log, id)?, since));
+            notes.entry = notes.entry.and_then(kept);
+        }
         let mut promises = vec![(Promise::Term(notes.term.0), notes.term.1)];
         promises.extend(notes.vote.map(|(candidate, since)| (Promise::Vote(notes.term.0, candidate), since)));
-        if !notes.was_asked {
-            promises.extend(notes.entry.map(|(id, since)| (Promise::Entry(id), since)));
-        }
+        promises.extend(notes.entry.map(|(id, since)| (Promise::Entry(id), since)));
         for (promise, since) in promises {
             if let Some(knows) = lacks(&knows, promise) {
                 return Err(forgotten(view.server, moment, promise, since, &knows));
             }
         }
-        let Some((id, since)) = notes.entry.filter(|_| !notes.was_asked) else { return Ok(()) };
+        let Some((id, since)) = notes.entry else { return Ok(()) };
         // Up to there it must be the very same log.
         let differs =
             |(index, entry): &(Index, Shown)| *index <= id.index && knows.at(*index).is_some_and(|now| now != *entry);
-        if let Some((index, entry)) = former.entries().find(differs) {
+        if let Some((index, entry)) = server.log.entries().find(differs) {
             let promise = Promise::Entry(EntryId { term: entry.term, index });
             let now = knows.at(index).map_or(0, |now| now.term);
             let knows = format!("another one there, of term {now}");
@@ -224,6 +230,11 @@ impl Persisted {
         }
         Ok(())
     }
+}
+
+/// It is at the request of a leader, who may have entries removed.
+fn is_told_what_to_store(server: &Server) -> bool {
+    server.open.iter().any(|open| !matches!(open.asked, Asked::Vote { .. }))
 }
 
 /// A life's first view, which has all of the log.
@@ -235,6 +246,19 @@ impl Begins<'_> {
     fn at(&self, index: Index) -> Option<Shown> {
         let slot = index.checked_sub(self.view.base.index + 1)?;
         self.view.changed.get(usize::try_from(slot).ok()?).copied()
+    }
+
+    /// The last entry, up to `id`, that it has as the log of its former life had it.
+    fn shares(&self, former: &Log, id: EntryId) -> Option<EntryId> {
+        if id.index <= former.base.index {
+            return Some(id); // It is in a snapshot: no leader cuts that.
+        }
+        let has = |(index, entry): &(Index, Shown)| {
+            *index <= id.index && (*index <= self.view.base.index || self.at(*index) == Some(*entry))
+        };
+        let last = former.entries().take_while(has).last();
+        last.map(|(index, entry)| EntryId { term: entry.term, index })
+            .or((former.base.index > 0).then_some(former.base))
     }
 }
 
@@ -349,7 +373,7 @@ mod tests {
         persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&yes(4)))).unwrap();
         persisted.end_life(&scene.known, S1);
         scene.known.begin_life(S1);
-        rule(persisted.begins(&scene.known.server(S1).log, next, scene.moment))
+        rule(persisted.begins(&scene.known, next, scene.moment))
     }
 
     #[test]
@@ -367,6 +391,32 @@ mod tests {
         assert_eq!(restarts(&shifted), BROKEN, "another command of the same term");
     }
 
+    /// Its threads start late, and the first thing that it does is to answer a leader.
+    /// What is left is asked for again in the life after that.
+    #[test]
+    fn a_life_may_begin_with_a_leader_who_cuts_the_log_2c() {
+        let begins = |is_told: bool, lives: &[&View]| {
+            let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
+            scene.save(&view(S1, 4, &[1, 1, 1]));
+            let call = scene.ask(S0, S1, Said::AppendEntries(&append(4, S0, id(1, 3), &[])));
+            persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&yes(4)))).unwrap();
+            lives.iter().find_map(|first| {
+                persisted.end_life(&scene.known, S1);
+                scene.known.begin_life(S1);
+                if is_told && scene.known.server(S1).log.last() == id(1, 3) {
+                    scene.ask(S0, S1, Said::AppendEntries(&append(5, S0, id(1, 1), &[5])));
+                }
+                let broken = rule(persisted.begins(&scene.known, first, scene.moment));
+                scene.known.take(scene.moment, first);
+                broken
+            })
+        };
+        let cut = view(S1, 5, &[1, 5]);
+        assert_eq!((begins(true, &[&cut]), begins(false, &[&cut])), (None, BROKEN));
+        assert_eq!(begins(true, &[&cut, &cut]), None, "the entry that was cut is not asked for");
+        assert_eq!(begins(true, &[&cut, &view(S1, 5, &[])]), BROKEN, "the one before it is");
+    }
+
     #[test]
     fn what_a_leader_had_removed_is_not_asked_for_2c() {
         let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
@@ -377,8 +427,8 @@ mod tests {
         persisted.removed(S1, 2, &scene.known.server(S1).log);
         persisted.end_life(&scene.known, S1);
         scene.known.begin_life(S1);
-        persisted.begins(&scene.known.server(S1).log, &view(S1, 2, &[1]), scene.moment).unwrap();
-        let broken = persisted.begins(&scene.known.server(S1).log, &view(S1, 2, &[]), scene.moment);
+        persisted.begins(&scene.known, &view(S1, 2, &[1]), scene.moment).unwrap();
+        let broken = persisted.begins(&scene.known, &view(S1, 2, &[]), scene.moment);
         assert_eq!(rule(broken), BROKEN, "the one before it is");
     }
 }
