@@ -1,4 +1,8 @@
-//! What an answer claims: RequestVote.2, AppendEntries.2, AppendEntries.4 (§5.3, §5.4.1).
+//! What an answer claims: RequestVote.1, AppendEntries.1 (§5.1), RequestVote.2,
+//! AppendEntries.2, AppendEntries.4 (§5.3, §5.4.1).
+//!
+//! Whoever gives a vote, or says yes to an AppendEntries, was in the term of the question
+//! at some moment. A vote is of the term that it was asked for in.
 //!
 //! Whoever gives a vote says that the candidate's log is at least as up to date as its
 //! own. Whoever says yes to an AppendEntries says that it has the entry before the new
@@ -12,12 +16,39 @@ use super::known::{Asked, Known};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 
-/// Takes notice of a message.
+/// Takes notice of a message: of the terms of question and answer.
+///
+/// # Errors
+///
+/// If it says yes to what was asked in another term.
+pub(super) fn terms(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
+    let (me, moment) = (wire.from, at(wire.at));
+    let Some(open) = known.open(me, wire.call).filter(|_| wire.leaves) else { return Ok(()) };
+    let (asked, own) = (open.asked.term(), open.term_before);
+    let (rule, message) = match wire.said {
+        Said::Vote(reply) if reply.granted && (asked < own || asked != reply.term) => {
+            let says = if asked < own { own } else { reply.term };
+            let message = format!("{me} votes for {} in term {asked} at {moment}, and its own term is {says}", wire.to);
+            ("RequestVote.1", message)
+        }
+        Said::Appended(reply) if reply.success && asked < own => {
+            let message = format!(
+                "{me} says yes at {moment} to an AppendEntries of {} of term {asked}, and its own term is {own}",
+                wire.to
+            );
+            ("AppendEntries.1", message)
+        }
+        _ => return Ok(()),
+    };
+    Err(Broken::new(Kind::Safety, rule, message).since([open.since, wire.at]))
+}
+
+/// Takes notice of a message: of the logs that it is about.
 ///
 /// # Errors
 ///
 /// If it is an answer that claims what never was.
-pub(super) fn hear(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
+pub(super) fn logs(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
     let server = known.server(wire.from);
     if !wire.leaves || server.face.is_none() {
         return Ok(());
@@ -75,7 +106,7 @@ mod tests {
             scene.publish(&view(S1, 3, log));
         }
         let answer = scene.wire(call, S1, S0, true, answered);
-        hear(&scene.known, &answer).err().and_then(|broken| broken.rule)
+        terms(&scene.known, &answer).and_then(|()| logs(&scene.known, &answer)).err().and_then(|broken| broken.rule)
     }
 
     #[test]
@@ -87,6 +118,20 @@ mod tests {
         // Its log was shorter for a moment: perhaps it looked then.
         let args = stand(3, S0, id(1, 1));
         assert_eq!(judged(Said::RequestVote(&args), &[&[1], &[1, 3]], Said::Vote(&vote(3))), None);
+    }
+
+    #[test]
+    fn a_yes_is_of_the_term_of_the_question_2a() {
+        let vote_in =
+            |asked, says| judged(Said::RequestVote(&stand(asked, S0, id(2, 2))), &[], Said::Vote(&vote(says)));
+        assert_eq!((vote_in(2, 2), vote_in(3, 3)), (None, None));
+        assert_eq!(vote_in(1, 1), Some("RequestVote.1"), "it was in term 2 when that came");
+        assert_eq!((vote_in(1, 2), vote_in(3, 4)), (Some("RequestVote.1"), Some("RequestVote.1")));
+        let yes_in = |asked, then: &[&[u64]], says| {
+            judged(Said::AppendEntries(&append(asked, S0, id(1, 1), &[])), then, Said::Appended(&yes(says)))
+        };
+        assert_eq!((yes_in(2, &[], 2), yes_in(2, &[&[1, 2]], 3)), (None, None), "it was in term 2 for a moment");
+        assert_eq!(yes_in(1, &[], 2), Some("AppendEntries.1"));
     }
 
     #[test]

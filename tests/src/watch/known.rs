@@ -103,6 +103,8 @@ pub struct Open {
     pub had_prev: Option<u64>,
     /// In which view, first, the log had all of it.
     pub had_last: Option<u64>,
+    /// The term that the server was in when the first came, as far as it had shown.
+    pub term_before: Term,
     /// When it came, the server knew its last entry to be committed.
     pub was_committed: bool,
     /// In some view the server's log was not more up to date than the candidate's.
@@ -151,6 +153,12 @@ pub struct Step {
     /// The first index from which entries have gone, other than into a snapshot, and
     /// those entries.
     pub removed: Option<(Index, Vec<Shown>)>,
+    /// What it had before where its snapshot ends now, if that was in the log.
+    pub was_at_base: Option<Term>,
+    /// The last entry that it had before, and has still.
+    pub kept_to: Index,
+    /// What it believed of the others.
+    pub progress_before: Vec<PeerProgress>,
 }
 
 impl Asked {
@@ -399,6 +407,8 @@ impl Known {
         if before.is_none() {
             known.log = Log::default(); // What was known of it was of its former life.
         }
+        let was_at_base = known.log.term_at(view.base.index);
+        let kept_to = known.log.last().index.min(view.changed_from.saturating_sub(1));
         let removed = known.log.fold(view);
         if let Some((first, removed)) = &removed {
             known.disk.keep_removed(*first, removed);
@@ -418,9 +428,9 @@ impl Known {
             known.settle();
         }
         known.is_synced = false;
-        known.progress.clone_from(&view.progress);
+        let progress_before = std::mem::replace(&mut known.progress, view.progress.clone());
         known.look_at_open();
-        Step { before, base_before, removed }
+        Step { before, base_before, removed, was_at_base, kept_to, progress_before }
     }
 
     /// A message leaves or arrives. Call it before those who judge the message; and
@@ -442,7 +452,7 @@ impl Known {
             open.count += 1;
             return;
         }
-        let commit_index = known.face.map_or(0, |face| face.commit_index);
+        let (term_before, commit_index) = known.face.map_or((0, 0), |face| (face.term, face.commit_index));
         let was_committed = matches!(asked, Asked::Install { last, .. } if last.index <= commit_index);
         let terms = match wire.said {
             Said::AppendEntries(args) => args.entries.iter().map(|entry| entry.term).collect(),
@@ -455,6 +465,7 @@ impl Known {
             asked,
             had_prev: None,
             had_last: None,
+            term_before,
             was_committed,
             was_behind: false,
             terms,

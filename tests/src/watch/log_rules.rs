@@ -1,9 +1,9 @@
-//! What may change in a log, and by what right: AppendEntries.3, InstallSnapshot.6, and
-//! Figure3.LeaderAppendOnly (§5.3, §7).
+//! What may change in a log, and by what right: AppendEntries.3, InstallSnapshot.6 and .7,
+//! and Figure3.LeaderAppendOnly (§5.3, §7).
 //!
 //! Entries give way to a leader's where the two differ, and nowhere else. A leader's
 //! own log only ever grows. What a snapshot does not cover stays, if the log had the
-//! entry that it ends with.
+//! entry that it ends with; and goes, if it had another one there.
 //!
 //! Boundary: one view against the one before.
 
@@ -51,6 +51,36 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
         _ => "it is answering no AppendEntries".to_owned(),
     };
     gone("AppendEntries.3", why)
+}
+
+/// Takes notice of a view, too.
+///
+/// # Errors
+///
+/// If entries are left that follow one in whose place a snapshot has another.
+pub(super) fn keeps(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+    let me = view.server;
+    let is_moved = step.before.is_some() && view.base.index > step.base_before.index;
+    let (first, last) = (view.base.index + 1, step.kept_to.min(view.last.index));
+    let Some(was) = step.was_at_base.filter(|was| is_moved && *was != view.base.term && first <= last) else {
+        return Ok(());
+    };
+    // A leader may have sent the very same, in the same critical section.
+    let brings = |open: &Open| match open.asked {
+        Asked::Append { prev, last: brought, .. } => prev.index < first && last <= brought.index,
+        _ => false,
+    };
+    if known.server(me).open.iter().any(brings) {
+        return Ok(());
+    }
+    let message = format!(
+        "{me} keeps its entries {first} to {last} at {}: its snapshot ends with entry {} of term {}, and they followed \
+         one of term {was}",
+        at(moment),
+        view.base.index,
+        view.base.term
+    );
+    Err(Broken::new(Kind::Safety, "InstallSnapshot.7", message).since([moment]))
 }
 
 /// True if `open` conflicts with an entry at `first` or before, so that all from there
@@ -137,6 +167,15 @@ mod tests {
         assert_eq!(judged(Said::InstallSnapshot(&fits), &whole.clone().with_snapshot(id(1, 2))), None);
         let nothing_left = view(S1, 3, &[1, 1]).with_snapshot(id(1, 2));
         assert_eq!(judged(Said::InstallSnapshot(&fits), &nothing_left), Some("InstallSnapshot.6"));
+        let mut scene = Scene::new(2);
+        let before = view(S1, 2, &[1, 1, 2, 2]);
+        for (base, rule) in [(id(1, 2), None), (id(2, 3), None), (id(3, 3), Some("InstallSnapshot.7"))] {
+            scene.publish(&before);
+            let after = before.clone().with_snapshot(base);
+            let step = scene.publish(&after);
+            let broken = keeps(&scene.known, &step, &after, scene.moment).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "what followed an entry of term 2");
+        }
         let another = install(3, S0, id(3, 3));
         let nothing_left = view(S1, 3, &[1, 1, 3]).with_snapshot(id(3, 3));
         assert_eq!(judged(Said::InstallSnapshot(&another), &nothing_left), None, "it had another entry there");

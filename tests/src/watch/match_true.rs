@@ -1,5 +1,6 @@
 //! Leaders.3 and StaleReply (§5.3): a leader's match index for a server is no more than
-//! that server has confirmed to it, in this term.
+//! that server has confirmed to it, in this term. Monotone (Figure 2, matchIndex): nor does
+//! it fall while the leader leads.
 //!
 //! It finds a leader that believes too much before it commits by it: one whose indexes
 //! are left from an earlier term, one that takes an answer for one to another question,
@@ -25,15 +26,24 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
         return Ok(());
     }
     let server = known.server(view.server);
+    let leads_on = step.before.is_some_and(|face| face.role == RoleName::Leader && face.term == view.term);
     for PeerProgress { server: peer, matched, .. } in &view.progress {
         if *peer == view.server || (peer.0 as usize) >= known.count() {
             continue;
+        }
+        let before = step.progress_before.iter().find(|before| before.server == *peer && leads_on);
+        if let Some(before) = before.filter(|before| *matched < before.matched) {
+            let (me, term, was) = (view.server, view.term, before.matched);
+            let message = format!(
+                "{me}'s match index for {peer} goes back from {was} to {matched} in term {term} at {}",
+                at(moment)
+            );
+            return Err(Broken::new(Kind::Safety, "Monotone", message).since([moment]));
         }
         let confirmed = server.confirmed(view.term, *peer);
         if *matched <= confirmed {
             continue;
         }
-        let has_just_won = step.before.is_none_or(|face| face.role != RoleName::Leader || face.term != view.term);
         let elsewhere = server.confirmed_otherwise(view.term, *peer).filter(|(_, index)| *index >= *matched);
         let facts = format!(
             "{} leads term {}, and its match index for {peer} is {matched} at {}",
@@ -42,7 +52,7 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
             at(moment)
         );
         let (rule, why) = match elsewhere {
-            _ if has_just_won => ("Leaders.3", "it was elected just now, so it is 0 for everybody".to_owned()),
+            _ if !leads_on => ("Leaders.3", "it was elected just now, so it is 0 for everybody".to_owned()),
             Some((term, index)) => (
                 "StaleReply",
                 format!("{peer} has confirmed {confirmed} in this term; it confirmed {index} in term {term}"),
@@ -72,6 +82,19 @@ mod tests {
         let after = view(S0, 3, &[1, 1, 3]).leads().believes(matched);
         let step = scene.publish(&after);
         observe(&scene.known, &step, &after, scene.moment).err().and_then(|broken| broken.rule)
+    }
+
+    #[test]
+    fn what_is_known_to_be_stored_stays_so_2b() {
+        let mut scene = Scene::new(3);
+        let leads = |term, matched| view(S0, term, &[1, 1]).leads().believes(&[(S1, matched)]);
+        scene.confirm(S0, S1, 1, id(1, 2));
+        for (view, rule) in [(leads(1, 2), None), (leads(1, 1), Some("Monotone")), (leads(3, 0), None)] {
+            let step = scene.publish(&view);
+            let broken = observe(&scene.known, &step, &view, scene.moment).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "{view:?}");
+            scene.confirm(S0, S1, 1, id(1, 2));
+        }
     }
 
     #[test]

@@ -12,12 +12,12 @@
 //! | `known.rs` | | what each server has shown, may have on disk, and is being asked |
 //! | `election_safety.rs` | a term has two leaders | Figure3.ElectionSafety |
 //! | `log_matching.rs` | two entries of one index and term differ | Figure3.LogMatching |
-//! | `log_rules.rs` | entries go that nobody may remove | AppendEntries.3, InstallSnapshot.6, Figure3.LeaderAppendOnly |
+//! | `log_rules.rs` | entries go that nobody may remove, or stay that must go | AppendEntries.3, InstallSnapshot.6, InstallSnapshot.7, Figure3.LeaderAppendOnly |
 //! | `leader_completeness.rs` | a new leader lacks what is committed | Figure3.LeaderCompleteness |
 //! | `electable.rs` | somebody who lacks it could still be elected | the same, before it happens |
 //! | `committed.rs` | something is committed without the right to | Leaders.4, AppendEntries.5, Figure3.StateMachineSafety |
 //! | `match_true.rs` | a leader believes more than it was told | Leaders.3, StaleReply |
-//! | `claims.rs` | an answer says what never was | RequestVote.2, AppendEntries.2, AppendEntries.4 |
+//! | `claims.rs` | an answer says what never was | RequestVote.1, RequestVote.2, AppendEntries.1, AppendEntries.2, AppendEntries.4 |
 //! | `persisted.rs`, `shadow.rs` | a message promises what is not on disk | PersistedBeforePromised, Persistent |
 //! | `one_vote_per_term.rs` | a server votes twice, or takes its vote back | OneVotePerTerm |
 //! | `quorum.rs` | somebody leads on too few votes | Candidates.2, StaleReply |
@@ -153,6 +153,7 @@ impl Watchers {
     pub fn begin_life(&mut self, moment: Duration, server: ServerId) {
         self.persisted.end_life(&self.known, server);
         self.known.begin_life(server);
+        self.one_vote_per_term.begin_life(server);
         if let Some(recorder) = &mut self.recorder {
             recorder.begin_life(server);
         }
@@ -197,6 +198,7 @@ impl Watchers {
             log_rules::observe(known, &step, view, moment)?;
             self.persisted.removed(server, first, &known.server(server).log);
         }
+        log_rules::keeps(known, &step, view, moment)?;
         leader_completeness::observe(known, &self.committed, &step, view, moment)?;
         match_true::observe(known, &step, view, moment)?;
         if let Some((first, last)) = self.committed.observe(known, &step, view)? {
@@ -214,10 +216,11 @@ impl Watchers {
         self.known.hear(wire);
         let known = &self.known;
         self.liveness.hear(known, wire);
+        claims::terms(known, wire)?;
         self.one_vote_per_term.hear(wire)?;
         self.quorum.hear(known, wire)?;
         self.election_safety.hear(wire)?;
-        claims::hear(known, wire)?;
+        claims::logs(known, wire)?;
         self.persisted.hear(known, wire)?;
         self.shadows.hear(known, wire)?;
         self.log_matching.hear(wire)?;

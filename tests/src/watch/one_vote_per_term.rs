@@ -3,7 +3,7 @@
 //!
 //! A vote that is taken back within its term could be given to somebody else: a server
 //! that does that has broken the promise already. Whether it is still there after a
-//! restart is in `persisted.rs`.
+//! restart is in `persisted.rs`. A vote that nobody was told of may be forgotten then.
 //!
 //! Boundary: one table. Knows no elections.
 
@@ -17,13 +17,27 @@ use super::known::Face;
 use super::wire::Wire;
 use crate::check::{Broken, Kind};
 
-/// Who voted for whom, in each term, and when that was seen first.
+/// Who voted for whom, in each term.
 #[derive(Debug, Default)]
 pub struct OneVotePerTerm {
-    votes: BTreeMap<(ServerId, Term), (ServerId, Duration)>,
+    votes: BTreeMap<(ServerId, Term), Vote>,
+}
+
+#[derive(Debug)]
+struct Vote {
+    candidate: ServerId,
+    /// When it was seen first.
+    since: Duration,
+    /// A message carried it: not only a view showed it.
+    was_said: bool,
 }
 
 impl OneVotePerTerm {
+    /// A server starts. It may have crashed before a vote of its was on disk.
+    pub fn begin_life(&mut self, server: ServerId) {
+        self.votes.retain(|(voter, _), vote| *voter != server || vote.was_said);
+    }
+
     /// Takes notice of a view.
     ///
     /// # Errors
@@ -33,14 +47,14 @@ impl OneVotePerTerm {
     pub fn observe(&mut self, moment: Duration, before: Option<Face>, view: &View) -> Result<(), Broken> {
         let (voter, term) = (view.server, view.term);
         if let Some(candidate) = view.voted_for {
-            return self.votes_for(moment, voter, term, candidate);
+            return self.votes_for(moment, voter, term, candidate, false);
         }
         let Some((face, candidate)) =
             before.filter(|face| face.term == term).and_then(|face| Some((face, face.voted_for?)))
         else {
             return Ok(());
         };
-        let since = self.votes.get(&(voter, term)).map_or(face.at, |(_, since)| *since);
+        let since = self.votes.get(&(voter, term)).map_or(face.at, |vote| vote.since);
         let message = format!(
             "{voter} voted for {candidate} in term {term} at {}, and has no vote in that term any more at {}",
             at(since),
@@ -56,14 +70,24 @@ impl OneVotePerTerm {
     /// If it is its sender's second vote in a term.
     pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
         match wire.vote() {
-            Some(candidate) if wire.leaves => self.votes_for(wire.at, wire.from, wire.term(), candidate),
+            Some(candidate) if wire.leaves => self.votes_for(wire.at, wire.from, wire.term(), candidate, true),
             _ => Ok(()),
         }
     }
 
-    fn votes_for(&mut self, moment: Duration, voter: ServerId, term: Term, candidate: ServerId) -> Result<(), Broken> {
-        let (first, since) = *self.votes.entry((voter, term)).or_insert((candidate, moment));
+    fn votes_for(
+        &mut self,
+        moment: Duration,
+        voter: ServerId,
+        term: Term,
+        candidate: ServerId,
+        is_said: bool,
+    ) -> Result<(), Broken> {
+        let new = Vote { candidate, since: moment, was_said: false };
+        let vote = self.votes.entry((voter, term)).or_insert(new);
+        let (first, since) = (vote.candidate, vote.since);
         if first == candidate {
+            vote.was_said |= is_said;
             return Ok(());
         }
         let message = format!(
@@ -106,6 +130,23 @@ mod tests {
         let broken = watcher.observe(Duration::from_millis(200), None, &view(3, 4, Some(2))).unwrap_err();
         assert_eq!(broken.rule, Some("OneVotePerTerm"));
         assert_eq!(broken.message, "S3 voted for S1 and then for S2 in term 4, at 0.100s and 0.200s");
+    }
+
+    /// It crashed before the vote was on disk, and nobody had heard of it.
+    #[test]
+    fn a_vote_that_was_only_shown_may_be_forgotten_2c() {
+        for (is_said, rule) in [(false, None), (true, Some("OneVotePerTerm"))] {
+            let mut watcher = OneVotePerTerm::default();
+            watcher.observe(Duration::ZERO, None, &view(1, 4, Some(2))).unwrap();
+            if is_said {
+                watcher.hear(&wire(1, 2, true, Said::Vote(&RequestVoteReply { term: 4, granted: true }))).unwrap();
+            }
+            watcher.begin_life(ServerId(0)); // Somebody else's.
+            assert!(watcher.observe(Duration::ZERO, None, &view(1, 4, Some(3))).is_err());
+            watcher.begin_life(ServerId(1));
+            let broken = watcher.observe(Duration::ZERO, None, &view(1, 4, Some(3))).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule);
+        }
     }
 
     #[test]

@@ -4,14 +4,17 @@
 //! one again, restarts included. A message may have been made a little before it
 //! leaves, by a thread that waits for its turn meanwhile. So a moment is granted.
 //!
+//! A server may ignore a candidate while it hears a leader, or leads: then it was told of
+//! no term by it (§6, "disruptive servers").
+//!
 //! Boundary: two tables of terms. Knows no roles.
 
 use std::time::Duration;
 
-use raft::{ServerId, Term};
+use raft::{ELECTION_TIMEOUT, ServerId, Term};
 
 use super::at;
-use super::wire::Wire;
+use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 
 /// How long a message may wait in its sender's threads.
@@ -27,6 +30,8 @@ pub struct Terms {
 struct Known {
     spoken: Rising,
     told: Rising,
+    /// When it last said what a leader says, or was told that.
+    leader: Option<Duration>,
 }
 
 /// The highest term of something, and since when; the one before that, too.
@@ -62,7 +67,8 @@ impl Terms {
     /// A server starts. It is bound by what it has said, and not by what it was told
     /// and may not have had the time to write down.
     pub fn begin_life(&mut self, server: ServerId) {
-        self.servers[server.0 as usize].told = Rising::default();
+        let known = &mut self.servers[server.0 as usize];
+        (known.told, known.leader) = (Rising::default(), None);
     }
 
     /// Takes notice of a message.
@@ -72,11 +78,18 @@ impl Terms {
     /// If its sender has spoken in a higher term before, or was told of one.
     pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
         let (term, moment) = (wire.term(), wire.at);
+        let known = &mut self.servers[if wire.leaves { wire.from } else { wire.to }.0 as usize];
+        if wire.is_a_leaders() {
+            known.leader = Some(moment);
+        }
         if !wire.leaves {
-            self.servers[wire.to.0 as usize].told.note(term, moment);
+            let has_a_leader =
+                known.leader.is_some_and(|since| moment - since < ELECTION_TIMEOUT.start + IN_THE_MAKING);
+            if !(has_a_leader && matches!(wire.said, Said::RequestVote(_))) {
+                known.told.note(term, moment);
+            }
             return Ok(());
         }
-        let known = &mut self.servers[wire.from.0 as usize];
         let (spoken, told) = (known.spoken.settled(moment), known.told.settled(moment));
         known.spoken.note(term, moment);
         if term < spoken.0 {
@@ -104,6 +117,7 @@ fn breach(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::testing::{S0, S1, append, id, stand};
     use crate::watch::wire::{Said, wire};
     use raft::AppendEntriesReply;
 
@@ -141,5 +155,21 @@ mod tests {
         let late = reply(2);
         let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::Appended(&late)) };
         watcher.hear(&late).unwrap(); // It crashed before it could write that down.
+    }
+
+    #[test]
+    fn a_candidate_may_be_ignored_while_a_leader_is_heard_2a() {
+        let (heartbeat, asks) = (append(2, S1, id(0, 0), &[]), stand(3, S1, id(0, 0)));
+        for (millis, rule) in [(100, None), (900, Some("AllServers.2"))] {
+            let mut watcher = Terms::new(2);
+            let mut hear = |millis, to, leaves, said| {
+                watcher.hear(&Wire { at: Duration::from_millis(millis), ..wire(1 - to, to, leaves, said) })
+            };
+            hear(0, 0, false, Said::AppendEntries(&heartbeat)).unwrap();
+            hear(millis, 0, false, Said::RequestVote(&asks)).unwrap();
+            let answer = AppendEntriesReply { term: 2, ..Default::default() };
+            let broken = hear(1500, 1, true, Said::Appended(&answer)).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "{S0} after {millis} ms");
+        }
     }
 }
