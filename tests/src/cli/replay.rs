@@ -1,7 +1,7 @@
 //! `lab replay` and `lab why`: one run again, with the record on.
 //!
-//! Both make the run in this process. A run that ends its process takes its record
-//! along: `lab run` says what became of it.
+//! A run that ends its process takes its record along, and one that hangs has none. So
+//! it is made in a process of its own first, and here only if that one came to an end.
 //!
 //! Boundary: which run, and where its record goes. What is in it, `events` knows.
 
@@ -17,7 +17,7 @@ use super::record::{self, fingerprint};
 use super::select::select;
 use crate::events::{Header, LogFormat, VERSION, why, write_log, write_ndjson};
 use crate::report;
-use crate::run::{RunResult, parse_seed, run_recorded};
+use crate::run::{Job, Limits, RunResult, has_ended, parse_seed, run_alone, run_recorded};
 use crate::suites::{LabTest, Registry};
 
 /// Run one seed again, with the record on.
@@ -101,12 +101,22 @@ impl Recorded {
 impl Replay {
     pub(super) fn execute(self, registry: &Registry) -> Result<ExitCode, String> {
         let (test, seed) = self.chosen(registry)?;
-        let (result, record) = run_recorded(test, seed);
-        if let Some(path) = &self.ndjson {
-            let cannot = |error| format!("{} cannot be written: {error}", path.display());
-            let mut file = BufWriter::new(File::create(path).map_err(cannot)?);
-            write_ndjson(&header(&result, &record), &record, &mut file).map_err(cannot)?;
-        }
+        // A path that cannot be written is told before the run, and what is there stays
+        // until there is a record.
+        let open = |path: PathBuf| {
+            let file = File::options().create(true).write(true).truncate(false).open(&path);
+            file.map_err(|error| unwritable(&path, &error)).map(|file| (path, file))
+        };
+        let file = self.ndjson.map(open).transpose()?;
+        let (result, record) = recorded(test, seed);
+        let Some(record) = record else { return Ok(without_record(&result)) };
+        let written = file.map_or(Ok(()), |(path, file)| {
+            let is_empty = file.set_len(0);
+            // What is no file has no length.
+            let is_empty = is_empty.or_else(|error| if file.metadata()?.is_file() { Err(error) } else { Ok(()) });
+            let write = || write_ndjson(&header(&result, &record), &record, &mut BufWriter::new(file));
+            is_empty.and_then(|()| write()).map_err(|error| unwritable(&path, &error))
+        });
         let report = told(&result, &record);
         match self.log {
             None => record::print(&report),
@@ -122,7 +132,8 @@ impl Replay {
                 }
             }
         }
-        Ok(exit(&result))
+        say_dropped(&record);
+        written.map(|()| exit(&result))
     }
 
     fn chosen(&self, registry: &Registry) -> Result<(&'static LabTest, u64), String> {
@@ -130,6 +141,9 @@ impl Replay {
         if !path.is_file() {
             let seed = self.seed.ok_or("which run? say --seed S, as the report of a failure does")?;
             return Ok((one(registry, &self.what)?, seed));
+        }
+        if self.seed.is_some() {
+            return Err(format!("{} is a record and has its seed: leave --seed out", path.display()));
         }
         let recorded = Recorded::read(path)?;
         if recorded.fingerprint != fingerprint() {
@@ -145,16 +159,50 @@ impl Why {
         let test = one(registry, &self.test)?;
         let servers = test.setup.under(self.seed).servers;
         if self.server >= servers {
-            return Err(format!("this run has the servers 0 to {}", servers - 1));
+            return Err(match servers {
+                0 => "this run has no servers".to_owned(),
+                _ => format!("this run has the servers 0 to {}", servers - 1),
+            });
         }
-        let (result, record) = run_recorded(test, self.seed);
+        let (result, record) = recorded(test, self.seed);
+        let Some(record) = record else { return Ok(without_record(&result)) };
         let lines = why(&record, servers, self.server, &self.field)?;
         let mut text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
         if lines.is_empty() {
             text = format!("S{}'s {} has not changed in this run\n", self.server, self.field);
         }
         record::print(&text);
+        say_dropped(&record);
         Ok(exit(&result))
+    }
+}
+
+/// The run, with its record; without one if it did not come to an end of its own.
+fn recorded(test: &'static LabTest, seed: u64) -> (RunResult, Option<Record>) {
+    match run_alone(Job { test, seed }, Limits::default(), None) {
+        Some(result) if !has_ended(&result) => (result, None),
+        _ => {
+            let (result, record) = run_recorded(test, seed);
+            (result, Some(record))
+        }
+    }
+}
+
+fn without_record(result: &RunResult) -> ExitCode {
+    record::print(&report::failure(result));
+    eprintln!("note: there is no record: the run did not come to an end of its own");
+    exit(result)
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> String {
+    format!("{} cannot be written: {error}", path.display())
+}
+
+/// A record has room for so many events.
+fn say_dropped(record: &Record) {
+    if record.dropped > 0 {
+        let (kept, dropped) = (record.events.len(), record.dropped);
+        eprintln!("note: the record has {kept} events; {dropped} of the oldest details had no room in it");
     }
 }
 

@@ -15,26 +15,30 @@ use super::sweep::{Job, Jobs};
 use super::twice;
 use crate::check::{Broken, Kind};
 
+/// One run, with its story, made by a process of `program`, or of this one, that makes no
+/// other. None if none can be started.
+pub fn run_alone(job: Job, limits: Limits, program: Option<PathBuf>) -> Option<RunResult> {
+    let setting = Setting { workers: 1, mode: Mode::Recorded, limits, shows_output: false, program };
+    let mut result = None;
+    let begins = |_, _| {};
+    let each = |run| {
+        result = Some(run);
+        ControlFlow::Continue(())
+    };
+    supervise(&Jobs::These(vec![job]), &setting, begins, each).ok()?;
+    result
+}
+
 /// The simulated run that is given, with its story, and with what it comes to alone if
-/// that is something else. Runs are made by `program`, if that is not this one. One that did not leave its process whole is not made again: many of these
-/// take seconds.
+/// that is something else. Runs are made by `program`, if that is not this one. One that
+/// did not leave its process whole is not made again: many of these take seconds.
 pub fn again_alone(result: RunResult, limits: Limits, program: Option<PathBuf>) -> RunResult {
     if !twice::has_ended(&result) {
         return result;
     }
-    let job = Jobs::These(vec![Job { test: result.test, seed: result.seed }]);
-    let setting = Setting { workers: 1, mode: Mode::Recorded, limits, shows_output: false, program };
-    let mut again = None;
-    let begins = |_, _| {};
-    let each = |run| {
-        again = Some(run);
-        ControlFlow::Continue(())
-    };
-    // If no process can be started, nothing is known.
-    let _ = supervise(&job, &setting, begins, each);
-    match again {
+    match run_alone(Job { test: result.test, seed: result.seed }, limits, program) {
         Some(again) => explained(result, again),
-        None => result,
+        None => result, // If no process can be started, nothing is known.
     }
 }
 

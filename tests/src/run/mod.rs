@@ -28,12 +28,13 @@ mod twice;
 mod wire;
 mod worker;
 
-pub use self::alone::again_alone;
+pub use self::alone::{again_alone, run_alone};
 pub use self::once::{CausedBy, Died, Mode, RunResult, run_once, run_recorded};
 pub use self::output::Output;
 pub use self::seeds::{SeedRange, parse_seed};
 pub use self::supervisor::{Limits, Setting, VERB, supervise};
 pub use self::sweep::{Job, Jobs, sweep};
+pub use self::twice::has_ended;
 pub use self::worker::serve;
 
 use std::time::Duration;

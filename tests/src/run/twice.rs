@@ -60,7 +60,7 @@ pub(super) fn end_differently(first: RunResult, second: RunResult) -> RunResult 
 }
 
 /// It came to an end of its own, green or red, and left its process as it was.
-pub(super) fn has_ended(run: &RunResult) -> bool {
+pub fn has_ended(run: &RunResult) -> bool {
     run.died.is_none() && !run.abandoned && !run.by_machine && !run.fatal
 }
 

@@ -136,10 +136,37 @@ fn a_replay_writes_lines_that_a_program_can_read_and_replay() {
         assert!(events.iter().any(|event| event["kind"] == kind), "no event is a {kind}");
     }
 
+    let other = lab(&["replay", path, "--seed", "4"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(stderr(&other).contains("has its seed"), "{}", stderr(&other));
     let again = lab(&["replay", path]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert_eq!(stdout(&again), stdout(&replayed));
     assert!(!stderr(&again).contains("another build"), "{}", stderr(&again));
+}
+
+/// A longer record than there was is written over the old one, and no shorter one is left
+/// under it.
+#[test]
+fn a_file_has_one_record() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("twice.ndjson");
+    let path = file.to_str().expect("the folder has a name in UTF-8");
+    let lines = |test| {
+        let replayed = lab(&["replay", test, "--seed", "3", "--ndjson", path]);
+        assert_eq!(replayed.status.code(), Some(0), "{}", stderr(&replayed));
+        fs::read_to_string(&file).expect("it was written").lines().count()
+    };
+    let (long, short) = (lines("persist1_2c"), lines("initial_election_2a"));
+    assert!(short < long && lines("persist1_2c") == long, "{short} after {long} lines");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_said_beside_the_report() {
+    let full = lab(&["replay", "initial_election_2a", "--seed", "3", "--ndjson", "/dev/full"]);
+    assert_eq!(full.status.code(), Some(2));
+    assert!(stdout(&full).starts_with("passed initial_election_2a"), "{}", stdout(&full));
+    assert!(stderr(&full).contains("/dev/full cannot be written"), "{}", stderr(&full));
 }
 
 #[test]
@@ -177,6 +204,7 @@ fn why_tells_each_change_and_its_cause() {
         (&["why", "basic_agree_2b", "--seed", "1", "--server", "0", "--field", "luck"], "there are term, role, vote"),
         (&["replay", "basic_agree_2b"], "say --seed"),
         (&["replay", "2b", "--seed", "1"], "say which"),
+        (&["replay", "basic_agree_2b", "--seed", "1", "--ndjson", "no/such/folder"], "cannot be written"),
         (&["replay", "Cargo.toml", "--seed", "1"], "no part or test is called"),
     ] {
         let output = lab(arguments);
