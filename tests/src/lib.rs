@@ -5,6 +5,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`linear`] | whether clients saw one store: a history and its verdict |
 //! | [`check`] | what a broken promise is: its kind, its id, its words |
 //! | [`events`] | the record of a run: what happened to whom, and why |
 //! | [`watch`] | who looks at every step of a run, and stops it at the first wrong one |
@@ -28,6 +29,7 @@ pub mod check;
 pub mod cli;
 pub mod events;
 pub mod harness;
+pub mod linear;
 pub mod report;
 pub mod run;
 pub mod suites;

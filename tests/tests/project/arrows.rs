@@ -19,7 +19,7 @@ const CRATES: &[(&str, &[&str])] = &[
 
 /// The modules of `tests`, each knowing only those before it.
 const MODULES: &[&str] =
-    &["check", "events", "watch", "harness", "adversary", "suites", "report", "run", "bank", "cli"];
+    &["linear", "check", "events", "watch", "harness", "adversary", "suites", "report", "run", "bank", "cli"];
 
 /// `report` prints what `run` found, and `run` prints through `report` when it
 /// runs for cargo: the one pair that knows each other.
