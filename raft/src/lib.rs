@@ -80,6 +80,7 @@
 //! | `apply.rs` | Figure 2, AllServers.1 | how the service learns of them |
 //! | `persist.rs` | Figure 2, Persistent state | what survives a crash |
 //! | `snapshot.rs` | §7, Figure 13 | how the log forgets |
+//! | `read.rs` | §8, its end | how a leader makes sure that it still is one |
 //! | `peer.rs` | | the lock, the door and the threads |
 //! | `view.rs` | | what a peer shows of itself when the lock opens |
 //!
@@ -105,7 +106,7 @@
 //!
 //! For good: membership changes (§6), clients and their sessions (§8, which is
 //! the service's part), and the extensions of Ongaro's thesis (pre-vote,
-//! check-quorum, leadership transfer, read-index).
+//! check-quorum, leadership transfer).
 //!
 //! Boundary: speaks to labsim and labrpc. Does not know who tests it.
 
@@ -115,6 +116,7 @@ mod log;
 mod message;
 mod peer;
 mod persist;
+mod read;
 mod replication;
 mod snapshot;
 mod state;
@@ -129,4 +131,5 @@ pub use message::{
     RequestVoteArgs, RequestVoteReply, ServerId, Term,
 };
 pub use peer::{ELECTION_TIMEOUT, HEARTBEAT_INTERVAL, Raft, Settings, StartError};
+pub use read::ReadError;
 pub use view::{PeerProgress, RoleName, Shown, StateView, View};

@@ -79,6 +79,9 @@ pub struct Raft {
     pub(crate) role_changed: Condvar,
     /// There is more to apply, or this server was killed.
     pub(crate) commit_advanced: Condvar,
+    /// A peer has answered in a round of reads, or this server does not lead any more,
+    /// or was killed.
+    pub(crate) leadership_confirmed: Condvar,
 
     // Fixed when the peer starts, or with a lock of its own.
     pub(crate) disk: Disk,
@@ -122,6 +125,7 @@ impl Raft {
             state: Mutex::observed(state, Publisher::observer()),
             role_changed: Condvar::new(),
             commit_advanced: Condvar::new(),
+            leadership_confirmed: Condvar::new(),
             disk,
             links: ends.into_iter().map(|end| PeerLink { end, something_to_send: Condvar::new() }).collect(),
         });
@@ -161,6 +165,7 @@ impl Raft {
         self.with_state(|state| state.killed = true);
         self.role_changed.notify_all();
         self.commit_advanced.notify_all();
+        self.leadership_confirmed.notify_all();
         self.wake_replicators();
     }
 
@@ -198,6 +203,9 @@ impl Raft {
         if state.is_leader() != was_leader {
             self.role_changed.notify_all();
             self.wake_replicators();
+            if state.read_round > 0 {
+                self.leadership_confirmed.notify_all();
+            }
         }
         result
     }

@@ -35,6 +35,10 @@ pub(crate) struct Progress {
     pub(crate) in_flight: bool,
     /// When the next heartbeat is due, if nothing is sent before.
     pub(crate) heartbeat_due: Instant,
+    /// The round of reads in which it was last sent something; see `read.rs`.
+    pub(crate) asked_round: u64,
+    /// The last round in which it has answered.
+    pub(crate) heard_round: u64,
 }
 
 /// What a follower is sent.
@@ -84,27 +88,33 @@ impl Raft {
     /// elected, when there is something new, and when idle for too long. Ends
     /// when this server is killed.
     pub(crate) fn run_replicator(self: &Arc<Self>, peer: ServerId) {
-        while let Some(request) = self.next_request(peer) {
+        while let Some((request, round)) = self.next_request(peer) {
             // Sent by another thread, for a call may take seconds.
             let raft = Arc::clone(self);
             match request {
                 Request::Append(args) => thread::spawn(format!("append to {peer}"), move || {
                     if let Ok(reply) = raft.link(peer).end.call("AppendEntries", &args) {
-                        raft.judge(peer, |state| state.handle_append_reply(peer, &args, &reply));
+                        raft.judge(peer, |state| {
+                            let has_moved = state.handle_append_reply(peer, &args, &reply);
+                            (has_moved, state.hear_round(peer, args.term, reply.term, round))
+                        });
                     }
                 }),
                 Request::Install(args) => thread::spawn(format!("install on {peer}"), move || {
                     if let Ok(reply) = raft.link(peer).end.call("InstallSnapshot", &args) {
-                        raft.judge(peer, |state| state.handle_install_reply(peer, &args, &reply));
+                        raft.judge(peer, |state| {
+                            let has_moved = state.handle_install_reply(peer, &args, &reply);
+                            (has_moved, state.hear_round(peer, args.term, reply.term, round))
+                        });
                     }
                 }),
             };
         }
     }
 
-    /// Waits until there is something to send to `peer`. None if this server was
-    /// killed.
-    fn next_request(&self, peer: ServerId) -> Option<Request> {
+    /// Waits until there is something to send to `peer`. Returns it, and the round of
+    /// reads that it belongs to; None if this server was killed.
+    fn next_request(&self, peer: ServerId) -> Option<(Request, u64)> {
         let something_to_send = &self.link(peer).something_to_send;
         let mut state = self.lock();
         loop {
@@ -114,7 +124,7 @@ impl Raft {
             match state.next_request(peer, Instant::now()) {
                 Due::Now(request) => {
                     state.check_invariants();
-                    return Some(request);
+                    return Some((request, state.read_round));
                 }
                 Due::At(moment) => {
                     something_to_send.wait_until(&mut state, moment);
@@ -125,17 +135,20 @@ impl Raft {
     }
 
     /// Judges an answer of `peer`. `body` says whether it has moved what is known
-    /// of that peer's log.
-    fn judge(&self, peer: ServerId, body: impl FnOnce(&mut State) -> bool) {
-        let has_more = self.with_state(|state| {
-            if !body(state) {
-                return false;
+    /// of that peer's log, and whether a read may have waited for it.
+    fn judge(&self, peer: ServerId, body: impl FnOnce(&mut State) -> (bool, bool)) {
+        let (has_more, is_heard) = self.with_state(|state| {
+            let (has_moved, is_heard) = body(state);
+            if has_moved {
+                self.save_and_count(state);
             }
-            self.save_and_count(state);
-            state.has_more_for(peer)
+            ((has_moved || is_heard) && state.has_more_for(peer), is_heard)
         });
         if has_more {
             self.link(peer).something_to_send.notify_one();
+        }
+        if is_heard {
+            self.leadership_confirmed.notify_all(); // Each read knows its own round.
         }
     }
 
@@ -172,21 +185,29 @@ impl State {
     /// leaders").
     pub(crate) fn new_progress(&self) -> Progress {
         // Leaders.1: the first heartbeat is due upon election.
-        Progress { next: self.log.last().index + 1, matched: 0, in_flight: false, heartbeat_due: Instant::now() }
+        Progress {
+            next: self.log.last().index + 1,
+            matched: 0,
+            in_flight: false,
+            heartbeat_due: Instant::now(),
+            asked_round: 0,
+            heard_round: 0,
+        }
     }
 
     /// What there is to send to `peer`, and when. What is due now counts as sent.
     pub(crate) fn next_request(&mut self, peer: ServerId, now: Instant) -> Due {
-        let last = self.log.last().index;
+        let (last, round) = (self.log.last().index, self.read_round);
         let Role::Leader { progress } = &mut self.role else { return Due::Never };
         let progress = progress.get_mut(&peer).expect("a leader knows all its peers");
-        let is_new = progress.has_more(last);
+        let is_new = progress.has_more(last) || progress.is_wanted(round);
         let is_idle = now >= progress.heartbeat_due; // Leaders.1: repeated when idle.
         if !is_new && !is_idle {
             return Due::At(progress.heartbeat_due);
         }
         progress.heartbeat_due = now + HEARTBEAT_INTERVAL;
         progress.in_flight = progress.next <= last;
+        progress.asked_round = round;
         let next = progress.next;
         Due::Now(self.request_from(next))
     }
@@ -297,10 +318,12 @@ impl State {
         self.commit_index = self.commit_index.max(index);
     }
 
-    /// True if there are entries that could be sent to `peer` now.
+    /// True if there is something that could be sent to `peer` now.
     fn has_more_for(&self, peer: ServerId) -> bool {
         let Role::Leader { progress } = &self.role else { return false };
-        progress.get(&peer).is_some_and(|progress| progress.has_more(self.log.last().index))
+        let has_more =
+            |progress: &Progress| progress.has_more(self.log.last().index) || progress.is_wanted(self.read_round);
+        progress.get(&peer).is_some_and(has_more)
     }
 }
 
@@ -313,6 +336,12 @@ impl Progress {
     /// Whether there are entries to send, in a log that ends at `last`.
     fn has_more(&self, last: Index) -> bool {
         self.next <= last && !self.in_flight
+    }
+
+    /// Whether a read of `round` waits for its answer, and it was not asked yet. One round
+    /// at a time: what comes meanwhile goes with the next.
+    fn is_wanted(&self, round: u64) -> bool {
+        self.asked_round < round && self.asked_round == self.heard_round
     }
 
     /// The follower has all entries up to `stored`. Returns whether that is news.

@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) unsaved: Unsaved,
     /// Where on disk the entries lie that are saved.
     pub(crate) journal: Journal,
+    /// How many reads have asked whether this server leads still, in this life.
+    pub(crate) read_round: u64,
     pub(crate) killed: bool,
 }
 
@@ -97,6 +99,7 @@ impl State {
             journal: kept.journal,
             role: Role::Follower,
             election_deadline: None,
+            read_round: 0,
             killed: false,
         };
         state.reset_election_deadline();
