@@ -1,0 +1,220 @@
+//! A replicated state machine: any deterministic machine, on a Raft log.
+//!
+//! Two threads meet here. A call *submits* a command, and waits. The service thread
+//! takes what comes out of the log, in order, applies it, and wakes the call whose very
+//! command it was: the same place *and* the same term. At the same place another
+//! leader's command may stand, and its answer is not ours.
+//!
+//! | what comes out of the log | says of a command that waits at (index, term) |
+//! |---|---|
+//! | that index, that term | it was executed: here is the answer |
+//! | that index, another term | lost |
+//! | an earlier index, a later term | lost: terms never fall along a log |
+//! | a snapshot beyond it | nobody knows: maybe executed |
+//!
+//! Boundary: order and answers. What a command does is the machine's affair; who sends
+//! it, the service's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use labsim::channel::Receiver;
+use labsim::sync::{Condvar, Mutex};
+use labsim::thread;
+use labsim::time::{Duration, Instant};
+use raft::{ApplyMsg, Bytes, EntryId, Index, Raft, ReadError, StartError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How long a call waits for its command to come out of the log. A leader that was cut
+/// off cannot know it, and its clients are better served elsewhere.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What an entry takes in a log besides its command: an estimate.
+const ENTRY_BYTES: usize = 8;
+
+/// Something that is replicated. The same commands in the same order must lead to the
+/// same state and answers, wherever and whenever they are applied.
+pub trait Machine: Send + 'static {
+    /// What it can be told.
+    type Command: Serialize + DeserializeOwned;
+    /// What that comes to.
+    type Answer: Send;
+
+    /// Executes the command at `index` of the log.
+    fn apply(&mut self, index: Index, command: Self::Command) -> Self::Answer;
+
+    /// Its whole state, as bytes.
+    fn snapshot(&self) -> Bytes;
+
+    /// Takes a state over that [`snapshot`](Self::snapshot) has written, here or
+    /// elsewhere.
+    fn restore(&mut self, snapshot: &[u8]);
+}
+
+/// Why a command has no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SubmitError {
+    /// It was not taken: this server does not lead, or was killed.
+    NotTaken,
+    /// It was taken, and will never be executed.
+    Lost,
+    /// It may have been executed, or may yet be.
+    Unknown,
+}
+
+/// A machine, and the log that tells it what to do.
+pub struct Replica<M: Machine> {
+    raft: Arc<Raft>,
+    state: Mutex<State<M>>,
+    /// More is applied, and somebody waits for that to read.
+    applied: Condvar,
+    /// The log may grow so long before there is a snapshot, in bytes. None: for ever.
+    max_raft_state: Option<usize>,
+}
+
+struct State<M: Machine> {
+    machine: M,
+    /// The last entry that the machine has executed.
+    last_applied: Index,
+    /// Bytes of the commands since the last snapshot.
+    log_bytes: usize,
+    /// Calls that wait for their commands.
+    waiting: BTreeMap<Place, Waiting<M::Answer>>,
+    /// How many calls wait to read.
+    readers: usize,
+}
+
+/// Where a command will be if it is ever committed. In the log's order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    index: Index,
+    term: u64,
+}
+
+struct Waiting<A> {
+    fate: Option<Result<A, SubmitError>>,
+    /// It is known. One call waits for that.
+    known: Arc<Condvar>,
+}
+
+impl<M: Machine> Replica<M> {
+    /// Starts the service thread. `apply` is what `raft` was given to tell the service.
+    pub fn new(raft: Arc<Raft>, apply: Receiver<ApplyMsg>, machine: M, max_raft_state: Option<usize>) -> Arc<Self> {
+        let state = State { machine, last_applied: 0, log_bytes: 0, waiting: BTreeMap::new(), readers: 0 };
+        let replica = Arc::new(Self { raft, state: Mutex::new(state), applied: Condvar::new(), max_raft_state });
+        let service = Arc::clone(&replica);
+        thread::spawn("service", move || service.run_service(&apply));
+        replica
+    }
+
+    /// The server of the log.
+    pub fn raft(&self) -> &Arc<Raft> {
+        &self.raft
+    }
+
+    /// Has a command executed on all servers, and returns what it came to.
+    ///
+    /// # Errors
+    ///
+    /// See [`SubmitError`]. [`SubmitError::Unknown`] after [`ANSWER_TIMEOUT`] at most.
+    pub fn submit(&self, command: &M::Command) -> Result<M::Answer, SubmitError> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let command = labrpc::encode(command);
+        // Under the lock: were it open, the command could come out of the log before
+        // anybody waits for it.
+        let mut state = self.state.lock();
+        let place = match self.raft.start(command) {
+            Ok(EntryId { index, term }) => Place { index, term },
+            Err(StartError::NotLeader | StartError::Killed) => return Err(SubmitError::NotTaken),
+        };
+        let known = Arc::new(Condvar::new());
+        state.waiting.insert(place, Waiting { fate: None, known: Arc::clone(&known) });
+        known.wait_while_until(&mut state, |state| state.waiting[&place].fate.is_none(), deadline);
+        let waited = state.waiting.remove(&place).expect("only its own call removes it");
+        waited.fate.unwrap_or(Err(SubmitError::Unknown))
+    }
+
+    /// Reads the machine as it is after every command that was answered before this
+    /// call, without an entry in the log.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Raft::read_index`]; [`ReadError::TimedOut`] also if this server is so
+    /// far behind.
+    pub fn read<T>(&self, body: impl FnOnce(&M) -> T) -> Result<T, ReadError> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let index = self.raft.read_index(deadline)?;
+        let mut state = self.state.lock();
+        state.readers += 1;
+        self.applied.wait_while_until(&mut state, |state| state.last_applied < index, deadline);
+        state.readers -= 1;
+        if state.last_applied < index {
+            return Err(ReadError::TimedOut);
+        }
+        Ok(body(&state.machine))
+    }
+
+    /// Applies what comes out of the log. Ends when this server is killed.
+    fn run_service(&self, apply: &Receiver<ApplyMsg>) {
+        for told in apply {
+            let mut state = self.state.lock();
+            match told {
+                ApplyMsg::Command { index, term, command } => state.execute(Place { index, term }, &command),
+                ApplyMsg::Snapshot { index, data, .. } => state.take_over(index, &data),
+            }
+            if state.readers > 0 {
+                self.applied.notify_all();
+            }
+            let snapshot = state.snapshot_if_due(self.max_raft_state);
+            drop(state); // Raft writes to the disk now.
+            if let Some((index, data)) = snapshot {
+                self.raft.snapshot(index, data);
+            }
+        }
+    }
+}
+
+impl<M: Machine> State<M> {
+    fn execute(&mut self, place: Place, command: &[u8]) {
+        let decoded = labrpc::decode(command).expect("what is in the log was put there by a service like this one");
+        let answer = self.machine.apply(place.index, decoded);
+        self.last_applied = place.index;
+        self.log_bytes += command.len() + ENTRY_BYTES;
+        let mut answer = Some(answer);
+        for (waits, waiting) in &mut self.waiting {
+            if *waits == place {
+                waiting.settle(Ok(answer.take().expect("a place is waited for once")));
+            } else if waits.index <= place.index || waits.term < place.term {
+                waiting.settle(Err(SubmitError::Lost));
+            }
+        }
+    }
+
+    fn take_over(&mut self, index: Index, snapshot: &[u8]) {
+        self.machine.restore(snapshot);
+        self.last_applied = index;
+        self.log_bytes = 0;
+        for (_, waiting) in self.waiting.range_mut(..Place { index: index + 1, term: 0 }) {
+            waiting.settle(Err(SubmitError::Unknown));
+        }
+    }
+
+    fn snapshot_if_due(&mut self, max_raft_state: Option<usize>) -> Option<(Index, Bytes)> {
+        if self.log_bytes < max_raft_state? {
+            return None;
+        }
+        self.log_bytes = 0;
+        Some((self.last_applied, self.machine.snapshot()))
+    }
+}
+
+impl<A> Waiting<A> {
+    /// The first to know is right; the call may not have looked yet.
+    fn settle(&mut self, fate: Result<A, SubmitError>) {
+        if self.fate.is_none() {
+            self.fate = Some(fate);
+            self.known.notify_one();
+        }
+    }
+}
