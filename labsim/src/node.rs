@@ -438,6 +438,10 @@ impl NodeTable {
         Arc::clone(&self.get(id).name)
     }
 
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.name.to_string()).collect()
+    }
+
     #[track_caller]
     fn current_life(&self, id: NodeId) -> Result<Option<Life>, Down> {
         let node = self.get(id);

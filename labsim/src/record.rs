@@ -132,6 +132,8 @@ pub struct Record {
     pub events: Vec<Event>,
     /// The threads that the events name.
     pub threads: Vec<ThreadName>,
+    /// What each node is called, by its number.
+    pub nodes: Vec<String>,
     /// How many events are not there, because there were too many.
     pub dropped: u64,
 }

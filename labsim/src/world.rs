@@ -105,6 +105,11 @@ impl World {
         }
     }
 
+    /// Every node's name, unless somebody has the table.
+    pub(crate) fn node_names_if_free(&self) -> Vec<String> {
+        self.nodes.try_lock().map_or(Vec::new(), |nodes| nodes.names())
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.lock().is_some()
     }

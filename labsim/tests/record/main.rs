@@ -97,7 +97,7 @@ fn events_are_in_order_and_come_from_earlier_ones() {
     for seed in 0..SEEDS {
         let outcome = simulate(Config::seed(seed).record(true), busy);
         outcome.result.unwrap();
-        let Record { events, threads, dropped } = outcome.record;
+        let Record { events, threads, nodes, dropped } = outcome.record;
         assert!(events.len() > 100 && dropped == 0, "{} events", events.len());
         for (at, event) in events.iter().enumerate() {
             assert_eq!(event.number, at as u64 + 1, "a gap");
@@ -107,6 +107,8 @@ fn events_are_in_order_and_come_from_earlier_ones() {
         }
         let of_adders = threads.iter().filter(|thread| thread.name == "adder").count();
         assert_eq!((of_adders, threads.len()), (2, 4), "{threads:?}");
+        let named = threads.iter().filter_map(|thread| nodes.get(thread.node?.0 as usize));
+        assert!(named.count() > 0, "{nodes:?}");
     }
 }
 

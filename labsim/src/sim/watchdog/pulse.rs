@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use super::slow::{Spending, TooSlow};
 use crate::node::NodeId;
 use crate::outcome::{Config, Failure, FailureKind, Outcome, Trace};
+use crate::record::Record;
 use crate::sim::signals::OsThread;
 use crate::sim::trap::{Catch, Caught, Trap};
 use crate::sim::{Ended, ending};
@@ -189,6 +190,8 @@ impl Pulse {
             let notes = world.notes.try_lock_for(ANSWER_WITHIN).map(|mut notes| notes.take());
             let first = world.take_failure();
             let record = world.record.try_lock_for(ANSWER_WITHIN).map(|mut record| record.take(first.as_ref()));
+            let record = record.filter(|record| !record.events.is_empty());
+            let record = record.map(|record| Record { nodes: world.node_names_if_free(), ..record });
             (first, notes.unwrap_or_default(), record.unwrap_or_default())
         });
         if fate == Fate::Fatal {
