@@ -1,6 +1,6 @@
 # Short names for the commands of the README. Each of them is one cargo command.
 
-PARTS := 2a 2b 2c 2d
+PARTS := 2a 2b 2c 2d 3a 3b
 
 .PHONY: help lab test check bench real bugs $(PARTS)
 

@@ -177,3 +177,118 @@ fn every_lab_test_is_here() {
         assert!(here.contains(&line), "{} has no #[test] in tests/tests/labs.rs", test.name);
     }
 }
+
+#[test]
+fn basic_3a() {
+    cargo_test("basic_3a");
+}
+
+#[test]
+fn speed_3a() {
+    cargo_test("speed_3a");
+}
+
+#[test]
+fn concurrent_3a() {
+    cargo_test("concurrent_3a");
+}
+
+#[test]
+fn unreliable_3a() {
+    cargo_test("unreliable_3a");
+}
+
+#[test]
+fn unreliable_one_key_3a() {
+    cargo_test("unreliable_one_key_3a");
+}
+
+#[test]
+fn one_partition_3a() {
+    cargo_test("one_partition_3a");
+}
+
+#[test]
+fn many_partitions_one_client_3a() {
+    cargo_test("many_partitions_one_client_3a");
+}
+
+#[test]
+fn many_partitions_many_clients_3a() {
+    cargo_test("many_partitions_many_clients_3a");
+}
+
+#[test]
+fn persist_one_client_3a() {
+    cargo_test("persist_one_client_3a");
+}
+
+#[test]
+fn persist_concurrent_3a() {
+    cargo_test("persist_concurrent_3a");
+}
+
+#[test]
+fn persist_concurrent_unreliable_3a() {
+    cargo_test("persist_concurrent_unreliable_3a");
+}
+
+#[test]
+fn persist_partition_3a() {
+    cargo_test("persist_partition_3a");
+}
+
+#[test]
+fn persist_partition_unreliable_3a() {
+    cargo_test("persist_partition_unreliable_3a");
+}
+
+#[test]
+fn persist_partition_unreliable_linearizable_3a() {
+    cargo_test("persist_partition_unreliable_linearizable_3a");
+}
+
+#[test]
+fn snapshot_rpc_3b() {
+    cargo_test("snapshot_rpc_3b");
+}
+
+#[test]
+fn snapshot_size_3b() {
+    cargo_test("snapshot_size_3b");
+}
+
+#[test]
+fn speed_3b() {
+    cargo_test("speed_3b");
+}
+
+#[test]
+fn snapshot_recover_3b() {
+    cargo_test("snapshot_recover_3b");
+}
+
+#[test]
+fn snapshot_recover_many_clients_3b() {
+    cargo_test("snapshot_recover_many_clients_3b");
+}
+
+#[test]
+fn snapshot_unreliable_3b() {
+    cargo_test("snapshot_unreliable_3b");
+}
+
+#[test]
+fn snapshot_unreliable_recover_3b() {
+    cargo_test("snapshot_unreliable_recover_3b");
+}
+
+#[test]
+fn snapshot_unreliable_recover_concurrent_partition_3b() {
+    cargo_test("snapshot_unreliable_recover_concurrent_partition_3b");
+}
+
+#[test]
+fn snapshot_unreliable_recover_concurrent_partition_linearizable_3b() {
+    cargo_test("snapshot_unreliable_recover_concurrent_partition_linearizable_3b");
+}

@@ -141,7 +141,7 @@ pub const RULES: [&str; 29] = [
 ];
 
 /// Promises besides: the five of Figure 3, and those that follow.
-pub const PROMISES: [&str; 18] = [
+pub const PROMISES: [&str; 20] = [
     "Figure3.ElectionSafety",
     "Figure3.LeaderAppendOnly",
     "Figure3.LogMatching",
@@ -160,6 +160,8 @@ pub const PROMISES: [&str; 18] = [
     "NoLeader",
     "NoProgress",
     "Economy",
+    "Linearizable",
+    "ExactlyOnce",
 ];
 
 /// Where the paper says it: sections of the extended version. None for what is not its
@@ -192,6 +194,7 @@ pub fn section(rule: &str) -> Option<&'static str> {
         "Persistent" | "PersistedBeforePromised" => "Figure 2, persistent state",
         "StaleReply" => "Figure 2, taken for granted; sec. 5.1",
         "SnapshotMatches" => "sec. 7",
+        "Linearizable" | "ExactlyOnce" => "sec. 8",
         _ if rule.starts_with("InstallSnapshot.") => "Figure 13, sec. 7",
         _ => return None,
     })
@@ -213,6 +216,7 @@ pub fn says(rule: &str) -> &'static str {
         }
         "InstallSnapshot.5" => "a snapshot of less than what is there already is dropped",
         "InstallSnapshot.6" => "entries that follow the snapshot stay if the log has the entry that it ends with",
+        "InstallSnapshot.7" => "if the log has another one there, then nothing that followed it stays",
         "AllServers.1" => "what is committed is applied, in order, and nothing else",
         "AllServers.2" => "whoever hears of a higher term takes it on, and is a follower in it",
         "Followers.2" => "a server stands when it has heard of no leader and given no vote for an election timeout",
@@ -231,6 +235,8 @@ pub fn says(rule: &str) -> &'static str {
         "PersistedBeforePromised" => "what a message promises is on disk before it leaves",
         "ApplyOrder" => "a service is told each index once a life, in order",
         "SnapshotMatches" => "a snapshot is what the commands up to its index come to",
+        "Linearizable" => "each call takes effect at one moment between its begin and its end, on one store",
+        "ExactlyOnce" => "a command that clients call once is executed once, however often it is sent",
         _ => "",
     }
 }

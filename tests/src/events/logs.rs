@@ -29,7 +29,7 @@ pub enum LogFormat {
 pub fn write_log(format: LogFormat, record: &Record, to: &mut dyn Write) -> io::Result<()> {
     for event in &record.events {
         match format {
-            LogFormat::Dslogs => write_dslogs(event, to)?,
+            LogFormat::Dslogs => write_dslogs(record, event, to)?,
             LogFormat::Short => write_short(record, event, to)?,
         }
     }
@@ -37,13 +37,13 @@ pub fn write_log(format: LogFormat, record: &Record, to: &mut dyn Write) -> io::
 }
 
 /// As `000305 VOTE S0 votes for S2 in term 1`.
-fn write_dslogs(event: &Event, to: &mut dyn Write) -> io::Result<()> {
+fn write_dslogs(record: &Record, event: &Event, to: &mut dyn Write) -> io::Result<()> {
     let Some(topic) = topic(event) else { return Ok(()) };
-    let server = match node(event) {
+    let server = match node(record, event) {
         node if node == "-" => "T".to_owned(),
         node => node,
     };
-    writeln!(to, "{:06} {topic} {server} {}", event.at.as_millis(), words(event).replace('\n', " "))
+    writeln!(to, "{:06} {topic} {server} {}", event.at.as_millis(), words(record, event).replace('\n', " "))
 }
 
 /// The topics that the course's handouts and scripts know.
@@ -59,7 +59,7 @@ fn topic(event: &Event) -> Option<&'static str> {
         ("sync", _) => "PERS",
         ("loss" | "duplicate", _) => "DROP",
         ("timer", _) => "TIMR",
-        ("call" | "return", _) => "CLNT",
+        ("call" | "return" | "invoke" | "result", _) => "CLNT",
         ("check" | "cut" | "heal" | "link" | "crash" | "restart" | "pause" | "resume" | "boot", _) => "TEST",
         ("note", _) => "INFO",
         ("violation", _) => "ERRO",
@@ -69,9 +69,9 @@ fn topic(event: &Event) -> Option<&'static str> {
 
 fn write_short(record: &Record, event: &Event, to: &mut dyn Write) -> io::Result<()> {
     let micros = event.at.as_micros();
-    let node = node(event);
+    let node = node(record, event);
     let name: String = thread(record, event).chars().take(20).collect();
-    let what = words(event).replace('\n', " ");
+    let what = words(record, event).replace('\n', " ");
     writeln!(
         to,
         "{:>7} {:>4}.{:06} {node:<4} {:<10} {name:<20} {what}",

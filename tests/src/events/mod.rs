@@ -31,6 +31,7 @@
 //! | `apply` | `index`, `command` | its service is told to execute a command |
 //! | `installed` | `index` | its service has taken a snapshot over |
 //! | `call`, `return` | `server`, `command`; `index`, `term` | a client offers a command; it was taken, or not |
+//! | `invoke`, `result` | `client`, `what`; `invoke`, `outcome` | a client of the service makes a call; it has its answer |
 //! | `check` | `what` | the test has looked, and found nothing wrong |
 //! | `violation` | `rule`, `kind`, `message`, `moments_us` | a promise is broken: the run ends |
 //!
@@ -46,6 +47,8 @@ mod words;
 pub use self::fold::{Fold, Life};
 pub use self::logs::{LogFormat, write_log};
 pub use self::ndjson::{Header, VERSION, write_ndjson};
-pub use self::recorder::{Recorder, amend, applies, calls, checks, installs, returns, short_digest, violation};
+pub use self::recorder::{
+    Recorder, amend, applies, calls, checks, installs, invokes, results, returns, short_digest, violation,
+};
 pub use self::story::{Story, why};
 pub use self::words::words;

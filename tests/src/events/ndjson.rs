@@ -35,6 +35,8 @@ pub struct Header {
     pub servers: usize,
     /// What each thread is called, by its number in the events.
     pub threads: Vec<ThreadName>,
+    /// What each node is called, by its number.
+    pub nodes: Vec<String>,
     /// What the network and the faults were to be, a line each.
     pub faults: Vec<String>,
     /// Virtual time at the end, in microseconds.
@@ -67,6 +69,7 @@ impl Header {
     /// Fills in what the record says of `broken`.
     pub fn take(&mut self, record: &Record, broken: Option<&Broken>) {
         self.threads.clone_from(&record.threads);
+        self.nodes.clone_from(&record.nodes);
         self.events = record.events.last().map_or(0, |event| event.number);
         self.dropped = record.dropped;
         self.verdict = if broken.is_some() { "fail" } else { "pass" };

@@ -293,6 +293,18 @@ pub fn returns(call: u64, taken: Option<(Index, Term)>) {
     });
 }
 
+/// A client of the service makes a call.
+pub fn invokes(client: u64, call: impl FnOnce() -> String) -> u64 {
+    record::emit("invoke", || vec![("client", client.into()), ("what", call().into())])
+}
+
+/// What came of it.
+pub fn results(invoked: u64, outcome: impl FnOnce() -> String) {
+    record::emit_caused_by("result", &[invoked, record::last()], || {
+        vec![("invoke", invoked.into()), ("outcome", outcome().into())]
+    });
+}
+
 /// The test has looked, and found nothing wrong.
 pub fn checks(what: impl FnOnce() -> String) {
     record::emit("check", || vec![("what", what().into())]);

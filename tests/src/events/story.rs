@@ -49,7 +49,7 @@ impl Story {
         Self {
             events: led_there(record, before, record.events.get(end), broken),
             servers: (0..servers).map(|server| describe(&fold, server)).collect(),
-            faults: faults(before, servers),
+            faults: faults(record, before, servers),
             count: last,
         }
     }
@@ -98,7 +98,7 @@ fn is_telling(event: &Event, broken: &Broken) -> bool {
     if matches!(event.kind, "write" | "sync") {
         return broken.kind == Kind::PromisedBeforePersisted;
     }
-    const TELLING: [&str; 15] = [
+    const TELLING: [&str; 17] = [
         "send",
         "deliver",
         "boot",
@@ -112,6 +112,8 @@ fn is_telling(event: &Event, broken: &Broken) -> bool {
         "apply",
         "installed",
         "call",
+        "invoke",
+        "result",
         "crash",
         "timer",
     ];
@@ -150,9 +152,15 @@ fn describe(fold: &Fold, server: usize) -> String {
 }
 
 /// The last faults: each moment once, for cutting a server off cuts many links.
-fn faults(events: &[Event], servers: usize) -> Vec<String> {
+fn faults(record: &Record, events: &[Event], servers: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let is_fault = |event: &&Event| matches!(event.kind, "crash" | "restart" | "pause" | "resume" | "cut" | "heal");
+    // Which servers a client may reach is no fault.
+    let is_server = |event: &Event, end| event.number_of(end).is_none_or(|node| node < servers as u64);
+    let is_fault = |event: &&Event| {
+        matches!(event.kind, "crash" | "restart" | "pause" | "resume" | "cut" | "heal")
+            && is_server(event, "from")
+            && is_server(event, "to")
+    };
     let faults: Vec<&Event> = events.iter().filter(is_fault).collect();
     let mut at = faults.len();
     while at > 0 && lines.len() < FAULTS_TOLD {
@@ -168,7 +176,7 @@ fn faults(events: &[Event], servers: usize) -> Vec<String> {
             links(&faults[at - group..at], last.kind, servers as u64)
         } else {
             let node = last.number_of("target").or(last.node.map(|node| node.0.into())).unwrap_or_default();
-            format!("S{node} {}", words(last))
+            format!("S{node} {}", words(record, last))
         };
         lines.push(format!("{time} {what}"));
         at -= group;

@@ -5,12 +5,13 @@
 use labsim::record::{Event, Record, Value};
 
 /// An event without its time, node and thread: what happened.
-pub fn words(event: &Event) -> String {
+pub fn words(record: &Record, event: &Event) -> String {
     let number = |name| event.number_of(name).unwrap_or_default();
     let text = |name| event.text_of(name).unwrap_or_default();
+    let node = |name| machine(record, number(name));
     match event.kind {
-        "send" => format!("{} to S{}", message(event), number("to")),
-        "deliver" => format!("{} from S{}", message(event), number("from")),
+        "send" => format!("{} to {}", message(event), node("to")),
+        "deliver" => format!("{} from {}", message(event), node("from")),
         "loss" => format!("{} {} of call {} is lost: {}", text("method"), text("leg"), number("call"), text("why")),
         "duplicate" => format!("{} of call {} comes twice", text("method"), number("call")),
         "boot" => format!(
@@ -48,12 +49,14 @@ pub fn words(event: &Event) -> String {
             Some(index) => format!("taken: index {index}, term {}", number("term")),
             None => "not taken".to_owned(),
         },
+        "invoke" => text("what").to_owned(),
+        "result" => format!("is answered: {}", text("outcome")),
         "check" => text("what").to_owned(),
         "note" => format!("{}: {}", text("topic"), text("text")),
         "write" => format!("writes {}: {} -> {} bytes", text("file"), number("before"), number("after")),
         "sync" => "its disk is synced".to_owned(),
-        "cut" | "heal" => format!("link from S{} to S{}: {}", number("from"), number("to"), event.kind),
-        "link" => format!("link from S{} to S{} changes", number("from"), number("to")),
+        "cut" | "heal" => format!("link from {} to {}: {}", node("from"), node("to"), event.kind),
+        "link" => format!("link from {} to {} changes", node("from"), node("to")),
         "crash" => "crashes".to_owned(),
         "restart" => "restarts".to_owned(),
         "timer" => format!("a timer rings after {} ms", number("waited_us") / 1000),
@@ -136,12 +139,12 @@ pub(super) fn thread<'a>(record: &'a Record, event: &Event) -> &'a str {
 /// A line: seconds, node, thread, and what happened.
 pub(super) fn line(record: &Record, event: &Event) -> String {
     let micros = event.at.as_micros();
-    let mut what = words(event).replace('\n', " ");
+    let mut what = words(record, event).replace('\n', " ");
     if let Some(place) = event.text_of("place") {
         // The column helps nobody.
         what += &format!(" ({})", place.rsplit_once(':').map_or(place, |(line, _)| line));
     }
-    let node = node(event);
+    let node = node(record, event);
     format!(
         "{:>4}.{:06} {node:<4} {:<18} {what}",
         micros / 1_000_000,
@@ -151,14 +154,20 @@ pub(super) fn line(record: &Record, event: &Event) -> String {
 }
 
 /// Whose event it is.
-pub(super) fn node(event: &Event) -> String {
+pub(super) fn node(record: &Record, event: &Event) -> String {
     let about = match event.kind {
         "crash" | "restart" | "pause" | "resume" => event.number_of("target"),
         "call" => None,
         _ => event.number_of("server"),
     };
     let node = about.or_else(|| event.node.map(|node| node.0.into()));
-    node.map_or("-".to_owned(), |node| format!("S{node}"))
+    node.map_or("-".to_owned(), |node| machine(record, node))
+}
+
+/// What a node is called, by its number.
+fn machine(record: &Record, node: u64) -> String {
+    let name = usize::try_from(node).ok().and_then(|node| record.nodes.get(node));
+    name.map_or_else(|| format!("S{node}"), String::clone)
 }
 
 /// The beginning of a text, in so many characters.

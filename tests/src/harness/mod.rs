@@ -12,6 +12,7 @@
 //! | `leaders.rs` | who leads |
 //! | `agreement.rs` | commands, and whether they are committed |
 //! | `ways.rs` | single links, and what else is slow or lossy |
+//! | `clients.rs` | clients of the key-value service, and their history |
 //! | `memory.rs` | commands that are still held |
 //! | `onlooker.rs` | what can be seen from outside, as it happens |
 //!
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kvraft::{KvServer, Reads};
 use labrpc::{Network, Traffic};
 use labsim::links;
 use labsim::node::Node;
@@ -37,10 +39,12 @@ use crate::check::{Broken, Kind, Spent};
 use crate::events;
 use crate::watch::{self, Applies, Sights, Watchers};
 
+use self::clients::Clients;
 use self::memory::Memory;
 use self::onlooker::Onlooker;
 
 mod agreement;
+mod clients;
 mod leaders;
 mod memory;
 mod onlooker;
@@ -48,6 +52,7 @@ mod servers;
 mod ways;
 
 pub use self::agreement::Retry;
+pub use self::clients::{Client, Working};
 pub use self::onlooker::{Happening, WeakLab};
 
 /// A generous time for an election to be over (RET in the course).
@@ -60,6 +65,11 @@ pub const ELECTION_TIME: Duration = Duration::from_millis(1000);
 /// timeouts are all the same looks fine.
 const THREAD_START_US: [u64; 5] = [0, 0, 200, 1000, 5000];
 
+/// The same in the labs of the key-value service. A client that is answered calls again at
+/// once: on threads that start at once it would make twenty thousand calls a second, which
+/// no machine does that has a network in between.
+const KV_THREAD_START_US: [u64; 3] = [1000, 3000, 5000];
+
 /// The file in which servers keep their snapshot; all others are Raft's state.
 const SNAPSHOT_FILE: &str = "snapshot";
 
@@ -70,9 +80,8 @@ pub struct Setup {
     pub servers: usize,
     /// Whether the network is reliable at first.
     pub reliable: bool,
-    /// The service makes a snapshot where the index and one more is a multiple of
-    /// this.
-    pub snapshot_every: Option<Index>,
+    /// What runs on each server, on top of Raft.
+    pub service: Service,
     /// The most entries in an AppendEntries: one of these, drawn for each run.
     pub batches: &'static [usize],
     /// What it is under a seed, where the seed says more than that.
@@ -82,7 +91,8 @@ pub struct Setup {
 impl Setup {
     /// So many servers and a network that loses nothing.
     pub const fn reliable(servers: usize) -> Self {
-        Self { servers, reliable: true, snapshot_every: None, batches: &[10, 1000], drawn: None }
+        let service = Service::Recorder { snapshot_every: None };
+        Self { servers, reliable: true, service, batches: &[10, 1000], drawn: None }
     }
 
     /// So many servers and the course's unreliable network.
@@ -90,10 +100,37 @@ impl Setup {
         Self { reliable: false, ..Self::reliable(servers) }
     }
 
+    /// The same with the key-value service, which makes a snapshot when the log has so
+    /// many bytes.
+    pub const fn key_value(self, max_raft_state: Option<usize>) -> Self {
+        Self { service: Service::KeyValue { max_raft_state }, ..self }
+    }
+
+    /// The same with a service that makes a snapshot where the index and one more is a
+    /// multiple of that.
+    pub const fn snapshot_every(self, every: Index) -> Self {
+        Self { service: Service::Recorder { snapshot_every: Some(every) }, ..self }
+    }
+
     /// What it is under a seed.
     pub fn under(&self, seed: u64) -> Self {
         self.drawn.map_or(*self, |draw| draw(seed))
     }
+}
+
+/// What runs on each server, on top of Raft.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// It writes down what it is told, and compares that with what the others were told.
+    Recorder {
+        /// It makes a snapshot where the index and one more is a multiple of this.
+        snapshot_every: Option<Index>,
+    },
+    /// The key-value service.
+    KeyValue {
+        /// It makes a snapshot when the log has so many bytes. None: never.
+        max_raft_state: Option<usize>,
+    },
 }
 
 /// What a run leaves behind for whoever started it, also if it failed.
@@ -124,7 +161,10 @@ struct Shared {
     /// Never locked while a server is asked something.
     servers: Mutex<Vec<Server>>,
     settings: Settings,
-    snapshot_every: Option<Index>,
+    service: Service,
+    /// How the key-value service reads.
+    reads: Reads,
+    clients: Clients,
     watchers: Arc<Mutex<Watchers>>,
     applies: Mutex<Applies>,
     onlooker: Arc<Onlooker>,
@@ -139,6 +179,8 @@ struct Server {
     node: Node,
     /// Gone while its node is down.
     raft: Option<Arc<Raft>>,
+    /// The same with its service, where that is the key-value service.
+    kv: Option<Arc<KvServer>>,
     /// Whether the test has it connected. Both its ends must be for a link.
     connected: bool,
 }
@@ -152,13 +194,17 @@ impl Lab {
         *trail.traffic.lock() = network.traffic();
         let seed = labsim::seed().expect("a lab is set up in a world");
         let mut weather = Stream::new(seed, "weather", 0, 0);
-        let mut any_of = |choices: u64| usize::try_from(weather.below(choices)).expect("a few choices");
-        let start_us = THREAD_START_US[any_of(THREAD_START_US.len() as u64)];
-        let batch_entries = setup.batches[any_of(setup.batches.len() as u64)];
+        let mut any_of = |choices: usize| usize::try_from(weather.below(choices as u64)).expect("a few choices");
+        let is_recorded = matches!(setup.service, Service::Recorder { .. });
+        let starts_us: &[u64] = if is_recorded { &THREAD_START_US } else { &KV_THREAD_START_US };
+        let start_us = starts_us[any_of(starts_us.len())];
+        let batch_entries = setup.batches[any_of(setup.batches.len())];
+        let reads = [Reads::Log, Reads::Index][if is_recorded { 0 } else { any_of(2) }];
+        network.set_long_delays(is_recorded);
         let server = |id| {
             let node = Node::new(format!("S{id}"));
             node.set_start_delay(Duration::ZERO..Duration::from_micros(start_us));
-            Server { node, raft: None, connected: true }
+            Server { node, raft: None, kv: None, connected: true }
         };
         let servers: Vec<_> = (0..setup.servers).map(server).collect();
         let settings = Settings { batch_entries };
@@ -181,7 +227,9 @@ impl Lab {
                 applies: Mutex::new(Applies::new(servers.len())),
                 servers: Mutex::new(servers),
                 settings,
-                snapshot_every: setup.snapshot_every,
+                service: setup.service,
+                reads,
+                clients: Clients::default(),
                 draws: Mutex::new(Stream::new(seed, "harness", 0, 0)),
                 memory: Memory::default(),
                 streams: AtomicU64::new(0),
@@ -304,6 +352,17 @@ impl Lab {
     pub fn state_bytes(&self, server: usize) -> usize {
         let files = self.node(server).disk().files();
         files.iter().filter(|(name, _)| name != SNAPSHOT_FILE).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// How many bytes the snapshot takes on the disk of a server.
+    pub fn snapshot_bytes(&self, server: usize) -> usize {
+        let files = self.node(server).disk().files();
+        files.iter().filter(|(name, _)| name == SNAPSHOT_FILE).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// What runs on each server.
+    pub fn service(&self) -> Service {
+        self.shared.service
     }
 
     /// Requests that servers have begun to handle, all together, since each one's

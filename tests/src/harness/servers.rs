@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
+use kvraft::KvServer;
 use labsim::channel;
 use labsim::disk::Disk;
-use raft::{ApplyMsg, Raft, ServerId};
+use raft::{ApplyMsg, Index, Raft, ServerId};
 
-use super::Lab;
 use super::onlooker::Happening;
+use super::{Lab, Service};
 use crate::check::{Broken, Kind};
 use crate::events;
 use crate::watch::Sight;
@@ -29,7 +30,7 @@ impl Lab {
     pub fn crash(&self, server: usize) {
         let (node, raft) = {
             let mut servers = self.shared.servers.lock();
-            (servers[server].node, servers[server].raft.take())
+            (servers[server].node, (servers[server].raft.take(), servers[server].kv.take()))
         };
         node.crash();
         self.shared.network.withdraw(node);
@@ -57,9 +58,28 @@ impl Lab {
         let settings = self.shared.settings;
         self.shared.applies.lock().begin_life(me);
         self.shared.watchers.lock().begin_life(labsim::elapsed(), me);
+        let life = node.life();
+        if let Service::KeyValue { max_raft_state } = self.shared.service {
+            let settings = kvraft::Settings {
+                max_raft_state,
+                reads: self.shared.reads,
+                raft: settings,
+                ..kvraft::Settings::default()
+            };
+            let started = node.spawn("start", move || KvServer::new(ends, me, disk, settings)).join();
+            if !node.is_in_life(life) {
+                return;
+            }
+            let Ok(kv) = started else {
+                self.fail(Broken::unnamed(Kind::Harness, format!("{me} did not start")));
+            };
+            self.shared.network.serve(node, kv.service());
+            let server = &mut self.shared.servers.lock()[id];
+            (server.raft, server.kv) = (Some(Arc::clone(kv.raft())), Some(kv));
+            return;
+        }
         // Without room, as in the course: who tells the service waits for it.
         let (apply_tx, apply_rx) = channel::bounded(0);
-        let life = node.life();
         let started = node.spawn("start", move || Raft::new(ends, me, disk, apply_tx, settings)).join();
         if !node.is_in_life(life) {
             return;
@@ -76,6 +96,13 @@ impl Lab {
         self.shared.network.serve(node, raft.service());
         if node.is_in_life(life) {
             self.shared.servers.lock()[id].raft = Some(raft);
+        }
+    }
+
+    fn snapshot_every(&self) -> Option<Index> {
+        match self.shared.service {
+            Service::Recorder { snapshot_every } => snapshot_every,
+            Service::KeyValue { .. } => None,
         }
     }
 
@@ -106,7 +133,7 @@ impl Lab {
             ApplyMsg::Command { index, .. } => Happening::Applies { server, is_first: *index > before },
             ApplyMsg::Snapshot { .. } => Happening::SnapshotTold { server },
         });
-        if let (ApplyMsg::Command { index, .. }, Some(every)) = (told, self.shared.snapshot_every)
+        if let (ApplyMsg::Command { index, .. }, Some(every)) = (told, self.snapshot_every())
             && (index + 1) % every == 0
         {
             let snapshot = self.shared.applies.lock().write_snapshot(me);

@@ -23,6 +23,17 @@ impl Lab {
         self.change_link(other, one, |link| link.up = up);
     }
 
+    /// Splits the servers: those that are named can reach each other, and all others can;
+    /// clients can reach whom they know.
+    pub fn split(&self, group: &[usize]) {
+        for one in 0..self.count() {
+            for other in 0..one {
+                self.join(one, other, group.contains(&one) == group.contains(&other));
+            }
+        }
+        self.note_fault(format!("{:.3}s {group:?} apart from the others", labsim::elapsed().as_secs_f64()));
+    }
+
     /// Cuts what a server sends: it hears, and is not heard.
     pub fn mute(&self, server: usize) {
         self.others(server).for_each(|peer| self.change_link(server, peer, |link| link.up = false));

@@ -3,7 +3,7 @@
 //! Boundary: four entries of the registry. What they play is in
 //! [`crate::adversary`].
 
-use super::{LabTest, PART_2A, PART_2B, PART_2C, PART_2D, Part, Setup};
+use super::{LabTest, PART_2A, PART_2B, PART_2C, PART_2D, Part, Service, Setup};
 use crate::adversary::{self, Plan, RECIPE_2A, RECIPE_2B, RECIPE_2C, RECIPE_2D, Recipe};
 use crate::harness::Lab;
 use crate::watch::Sight;
@@ -49,5 +49,6 @@ fn setup(recipe: &Recipe, seed: u64) -> Setup {
         10 => &[10],
         _ => &[1000],
     };
-    Setup { batches, snapshot_every: plan.snapshot_every, ..Setup::reliable(plan.servers) }
+    let service = Service::Recorder { snapshot_every: plan.snapshot_every };
+    Setup { batches, service, ..Setup::reliable(plan.servers) }
 }

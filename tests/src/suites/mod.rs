@@ -11,9 +11,12 @@ mod part_2a;
 mod part_2b;
 mod part_2c;
 mod part_2d;
+mod part_3a;
+mod part_3b;
+mod workload;
 
 use crate::harness::Lab;
-pub use crate::harness::Setup;
+pub use crate::harness::{Service, Setup};
 use crate::watch::Sight;
 
 /// A part of the labs, handed in and graded by itself.
@@ -37,8 +40,14 @@ pub const PART_2C: Part = Part { name: "2c", title: "persistence" };
 /// Snapshots.
 pub const PART_2D: Part = Part { name: "2d", title: "log compaction" };
 
+/// A key-value service on Raft.
+pub const PART_3A: Part = Part { name: "3a", title: "key-value service" };
+
+/// The same, with snapshots.
+pub const PART_3B: Part = Part { name: "3b", title: "key-value service with snapshots" };
+
 /// All parts, in the order in which they are solved.
-pub const PARTS: &[Part] = &[PART_2A, PART_2B, PART_2C, PART_2D];
+pub const PARTS: &[Part] = &[PART_2A, PART_2B, PART_2C, PART_2D, PART_3A, PART_3B];
 
 /// One graded test.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +84,8 @@ impl LabTest {
 pub fn all() -> impl Iterator<Item = &'static LabTest> {
     let [a, b, c, d] = [&adversary::A, &adversary::B, &adversary::C, &adversary::D];
     let parts = [(part_2a::TESTS, a), (part_2b::TESTS, b), (part_2c::TESTS, c), (part_2d::TESTS, d)];
-    parts.into_iter().flat_map(|(course, adversary)| course.iter().chain(std::iter::once(adversary)))
+    let raft = parts.into_iter().flat_map(|(course, adversary)| course.iter().chain(std::iter::once(adversary)));
+    raft.chain(part_3a::TESTS).chain(part_3b::TESTS)
 }
 
 /// The test of that full name.
@@ -127,7 +137,7 @@ mod tests {
         let points = |part: Part| all().filter(|test| test.part == part).map(|test| test.points).sum::<u32>();
         assert_eq!(
             PARTS.iter().map(|part| (part.name, points(*part))).collect::<Vec<_>>(),
-            [("2a", 20), ("2b", 30), ("2c", 30), ("2d", 20)]
+            [("2a", 20), ("2b", 30), ("2c", 30), ("2d", 20), ("3a", 60), ("3b", 40)]
         );
     }
 }

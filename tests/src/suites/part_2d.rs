@@ -17,8 +17,8 @@ const STATE_BYTES_MAX: u64 = 1999;
 /// since the last snapshot, and as many that are being forgotten.
 const HELD_MAX: u64 = 2 * SNAPSHOT_EVERY;
 
-const SNAPSHOTS: Setup = Setup { snapshot_every: Some(SNAPSHOT_EVERY), ..Setup::reliable(3) };
-const UNRELIABLE: Setup = Setup { snapshot_every: Some(SNAPSHOT_EVERY), ..Setup::unreliable(3) };
+const SNAPSHOTS: Setup = Setup::reliable(3).snapshot_every(SNAPSHOT_EVERY);
+const UNRELIABLE: Setup = Setup::unreliable(3).snapshot_every(SNAPSHOT_EVERY);
 
 /// The tests of this part.
 pub(super) const TESTS: &[LabTest] = &[
