@@ -72,11 +72,6 @@ impl Call {
     pub fn is_read(&self) -> bool {
         matches!(self, Self::Get { .. } | Self::Read)
     }
-
-    /// Whether it changes something whatever is there.
-    pub(super) fn is_write(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Append { .. } | Self::Write(_))
-    }
 }
 
 /// As a student writes it, with long texts cut in the middle.

@@ -262,13 +262,10 @@ impl Court<'_> {
 
     /// Finds the return with which a part is broken, and tells how.
     fn breach(&self, events: &[Event], total: &mut Used) -> Breach {
-        // A write can always be placed, so what breaks is what says something of the
-        // state. Up to the first of them all is well, and with the last it is not.
-        let is_telling = |&at: &usize| {
-            let operation = &self.history[events[at].index];
-            events[at].is_return && !operation.call.is_write()
-        };
-        let returns: Vec<usize> = (0..events.len()).filter(is_telling).collect();
+        // Nearly always it is one that says something of the state, for a write can be
+        // placed last. But a write has to come before its client's next call, which
+        // may be made, and be seen, in the moment of its return.
+        let returns: Vec<usize> = (0..events.len()).filter(|&at| events[at].is_return).collect();
         let (mut good, mut bad) = (0, returns.len() - 1);
         while good < bad {
             let middle = (good + bad) / 2;

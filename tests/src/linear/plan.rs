@@ -66,8 +66,7 @@ pub(super) struct Step {
     pub(super) index: usize,
 }
 
-/// Operations of one effect that need not be placed, in the order of their calls. None
-/// is placed before the one ahead of it.
+/// Operations of one effect that need not be placed, in the order of their calls.
 pub(super) struct Optional {
     pub(super) steps: Range<u32>,
     /// The first that is not placed.
@@ -153,7 +152,7 @@ impl Plan {
             if returned.is_some() { steps.push(step) } else { open.push(step) }
         }
         let returned_count = count(steps.len());
-        follow_clients(history, &mut steps);
+        follow_clients(history, &mut steps, &mut open);
         let mut owner = vec![NONE; events.len()];
         for (number, step) in (0..).zip(&steps) {
             owner[step.call as usize] = number;
@@ -171,15 +170,23 @@ fn count(length: usize) -> u32 {
 }
 
 /// Finds the operations that began when their client's last one returned.
-fn follow_clients(history: &[Operation], steps: &mut [Step]) {
-    let mut order: Vec<(u64, usize, u32)> =
-        (0..).zip(&*steps).map(|(number, step)| (history[step.index].client, step.index, number)).collect();
+fn follow_clients(history: &[Operation], steps: &mut [Step], open: &mut [Step]) {
+    let numbers = |steps: &[Step], is_open| -> Vec<(usize, bool, u32)> {
+        (0..).zip(steps).map(|(number, step)| (step.index, is_open, number)).collect()
+    };
+    let mut order = numbers(steps, false);
+    order.extend(numbers(open, true));
     order.sort_unstable();
-    for pair in order.windows(2) {
-        let [(client, index, first), (next_client, next_index, second)] = pair else { unreachable!("a window of two") };
-        if client == next_client && history[*index].returned_at == history[*next_index].called_at {
-            steps[*first as usize].leads = true;
-            steps[*second as usize].after = *first;
+    let mut last: Table<u64, (u64, u32)> = Table::default();
+    for (index, is_open, number) in order {
+        let Operation { client, called_at, returned_at, .. } = history[index];
+        if let Some(&(_, before)) = last.get(&client).filter(|(at, _)| *at == called_at) {
+            steps[before as usize].leads = true;
+            let step = if is_open { &mut open[number as usize] } else { &mut steps[number as usize] };
+            step.after = before;
+        }
+        if !is_open {
+            last.insert(client, (returned_at, number));
         }
     }
 }

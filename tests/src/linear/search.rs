@@ -225,16 +225,14 @@ impl Search {
                 }
                 Phase::Optional => {
                     let limit = self.first_return();
-                    while (cursor.at as usize) < self.plan.optional.len() {
-                        let Optional { steps, next } = &self.plan.optional[cursor.at as usize];
-                        let (step, is_used_up) = (*next, *next == steps.end);
+                    while let Some(Optional { steps, next }) = self.plan.optional.get(cursor.at as usize) {
                         if self.plan.steps[steps.start as usize].call > limit {
                             break; // So are those after it.
                         }
+                        // Of equal ones, the first that is free does for all.
+                        let free = (*next..steps.end).find(|step| self.is_free(*step) && !self.is_placed(*step));
                         cursor.at += 1;
-                        if is_used_up || self.plan.steps[step as usize].call > limit {
-                            continue;
-                        }
+                        let Some(step) = free.filter(|step| self.plan.steps[*step as usize].call < limit) else { continue };
                         let state = self.states[self.plan.steps[step as usize].key as usize];
                         // What leads nowhere serves nothing that follows.
                         if let Some(to) = self.result(step, dangling)
@@ -279,8 +277,8 @@ impl Search {
 
     /// The state after an operation. None if it is wrong here, or need not be tried.
     fn result(&mut self, step: u32, dangling: Option<(u32, State)>) -> Option<State> {
-        let Step { key, effect, after, has_twins, .. } = self.plan.steps[step as usize];
-        if after != NONE && !self.is_placed(after) {
+        let Step { key, effect, has_twins, .. } = self.plan.steps[step as usize];
+        if !self.is_free(step) {
             return None;
         }
         let to = self.plan.machine.apply(self.states[key as usize], effect)?;
@@ -304,7 +302,7 @@ impl Search {
             at = twin.call;
             if (twin.key, twin.effect) == (this.key, this.effect)
                 && twin.returned < this.returned
-                && (twin.after == NONE || self.is_placed(twin.after))
+                && self.is_free(other)
             {
                 return true;
             }
@@ -316,10 +314,9 @@ impl Search {
     fn place_reads(&mut self) {
         let mut at = self.end();
         while let Some(step) = self.call_after(at) {
-            let Step { key, effect, call, after, .. } = self.plan.steps[step as usize];
+            let Step { key, effect, call, .. } = self.plan.steps[step as usize];
             let state = self.states[key as usize];
-            let is_free = after == NONE || self.is_placed(after);
-            if effect.is_read() && is_free && self.plan.machine.apply(state, effect).is_some() {
+            if effect.is_read() && self.is_free(step) && self.plan.machine.apply(state, effect).is_some() {
                 self.place(step, state); // `at` is left in the list, and the next call follows it.
             } else {
                 at = call;
@@ -360,6 +357,12 @@ impl Search {
         self.memo.visit(self.hash, &self.scratch, &self.may)
     }
 
+    /// Whether its client has come to it.
+    fn is_free(&self, step: u32) -> bool {
+        let after = self.plan.steps[step as usize].after;
+        after == NONE || self.is_placed(after)
+    }
+
     fn is_placed(&self, step: u32) -> bool {
         has(&self.must, &self.may, self.plan.returned_count, step)
     }
@@ -371,13 +374,16 @@ impl Search {
             self.lift(call);
             self.lift(returned);
             self.must_count += 1;
-        } else {
-            self.plan.optional[class as usize].next += 1;
         }
         self.flip(step);
         let from = self.enter(key, to);
         self.placed.push((step, from));
         let is_placed = |step| has(&self.must, &self.may, self.plan.returned_count, step);
+        if let Some(Optional { steps, next }) = self.plan.optional.get_mut(class as usize) {
+            while *next < steps.end && is_placed(*next) {
+                *next += 1;
+            }
+        }
         let coming = &mut self.plan.coming[key as usize];
         match effect {
             Effect::Expect(_) => coming.reads.advance(is_placed),
@@ -396,7 +402,8 @@ impl Search {
                 self.unlift(call);
                 self.must_count -= 1;
             } else {
-                self.plan.optional[class as usize].next -= 1;
+                let next = &mut self.plan.optional[class as usize].next;
+                *next = step.min(*next);
             }
             self.flip(step);
             self.enter(key, from);
