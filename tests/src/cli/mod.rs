@@ -1,8 +1,9 @@
-//! The `lab` command: `cargo lab list`, `run`, `replay`, `why`, `bugs`.
+//! The `lab` command: `cargo lab list`, `run`, `replay`, `why`, `bugs`, `history`.
 //!
 //! Boundary: arguments in, lines and an exit code out.
 
 mod bugs;
+mod history;
 mod list;
 mod record;
 mod replay;
@@ -37,6 +38,7 @@ enum Verb {
     Replay(replay::Replay),
     Why(replay::Why),
     Bugs(bugs::Bugs),
+    History(history::History),
     /// Make runs for the process that started this one
     #[command(name = VERB, hide = true)]
     Worker,
@@ -66,6 +68,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Replay(replay) => replay.execute(registry),
         Verb::Why(why) => why.execute(registry),
         Verb::Bugs(bugs) => bugs.execute(registry),
+        Verb::History(history) => history.execute(),
         Verb::Worker => return serve(registry),
     };
     done.unwrap_or_else(|message| {

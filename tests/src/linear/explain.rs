@@ -42,10 +42,8 @@ impl Case<'_> {
     /// Whether the one surely came before the other: in time, or by their client.
     pub(super) fn precedes(&self, first: usize, second: usize) -> bool {
         let (one, other) = (&self.history[first], &self.history[second]);
-        let is_clients_order = one.client == other.client
-            && first < second
-            && one.is_over()
-            && one.returned_at == other.called_at;
+        let is_clients_order =
+            one.client == other.client && first < second && one.is_over() && one.returned_at == other.called_at;
         one.precedes(other) || is_clients_order
     }
 
@@ -149,12 +147,13 @@ fn register(case: &Case<'_>) -> Option<Finding> {
     }
 
     // All who wrote this value came before another write, and that before the bad one.
-    let is_overwritten = |by: usize| writers.iter().all(|writer| case.precedes(*writer, by) || case.is_to_come(*writer));
+    let is_overwritten =
+        |by: usize| writers.iter().all(|writer| case.precedes(*writer, by) || case.is_to_come(*writer));
     let newer = others().filter(|index| case.precedes(*index, bad) && is_overwritten(*index));
     let last = |index: &usize| (case.operation(*index).returned_at, *index);
     let write = newer.clone().filter(|index| left(case.operation(*index)).is_some()).max_by_key(last);
     if let Some(write) = write {
-        let says = format!("{claim}, but {} had returned before, and was after all that wrote this", case.told(write));
+        let says = format!("{claim}, but {} had returned before, and is newer", case.told(write));
         return Some(case.found(BreachKind::Stale, write, says));
     }
 
@@ -169,7 +168,7 @@ fn register(case: &Case<'_>) -> Option<Finding> {
     });
     if let Some(reader) = reader {
         let seen = self::claim(case.operation(reader));
-        let says = format!("{claim}, but {} had {seen} before, which is newer", case.told(reader));
+        let says = format!("{claim}, but {} had {seen}, which is newer", case.told(reader));
         return Some(case.found(BreachKind::Stale, reader, says));
     }
 

@@ -66,8 +66,8 @@ pub struct Judgement {
     pub states: u64,
     /// How many operations they placed.
     pub steps: u64,
-    /// How many parts there were.
-    pub parts: usize,
+    /// How many keys the history has; a register counts as one.
+    pub keys: usize,
     /// The largest memo, in bytes.
     pub memo_bytes: usize,
 }
@@ -140,6 +140,8 @@ pub fn check(model: Model, history: &[Operation], limits: &Limits) -> Judgement 
         left: AtomicU64::new(limits.steps.unwrap_or(u64::MAX)),
     };
 
+    let keys = if limits.whole { self::parts(history, false).len() } else { parts.len() };
+
     let mut total = Used::default();
     let mut open: Vec<usize> = (0..parts.len()).collect();
     let mut why = None;
@@ -159,7 +161,7 @@ pub fn check(model: Model, history: &[Operation], limits: &Limits) -> Judgement 
                 Ended::Found(_) => {}
                 Ended::Exhausted => {
                     let breach = court.breach(&parts[part], &mut total);
-                    return judgement(Verdict::Broken(breach), total, parts.len());
+                    return judgement(Verdict::Broken(breach), total, keys);
                 }
                 end => {
                     why.get_or_insert(end);
@@ -169,17 +171,17 @@ pub fn check(model: Model, history: &[Operation], limits: &Limits) -> Judgement 
         }
         open = rest;
         if open.is_empty() {
-            return judgement(Verdict::Linearizable, total, parts.len());
+            return judgement(Verdict::Linearizable, total, keys);
         }
         if is_short {
             why = None;
         }
     }
-    judgement(Verdict::Unknown(court.excuse(why.as_ref())), total, parts.len())
+    judgement(Verdict::Unknown(court.excuse(why.as_ref())), total, keys)
 }
 
-fn judgement(verdict: Verdict, total: Used, parts: usize) -> Judgement {
-    Judgement { verdict, states: total.states, steps: total.steps, parts, memo_bytes: total.bytes }
+fn judgement(verdict: Verdict, total: Used, keys: usize) -> Judgement {
+    Judgement { verdict, states: total.states, steps: total.steps, keys, memo_bytes: total.bytes }
 }
 
 impl Used {
@@ -229,11 +231,8 @@ impl Court<'_> {
                     break;
                 }
                 let events = &self.parts[part];
-                let steps = if is_short {
-                    LOOK_STEPS_MIN + LOOK_STEPS_PER_EVENT * events.len() as u64
-                } else {
-                    u64::MAX
-                };
+                let steps =
+                    if is_short { LOOK_STEPS_MIN + LOOK_STEPS_PER_EVENT * events.len() as u64 } else { u64::MAX };
                 let (end, used) = self.search(events, steps);
                 if end == Ended::Exhausted {
                     first_broken.fetch_min(part, Ordering::Relaxed);
@@ -247,7 +246,9 @@ impl Court<'_> {
         }
         thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let joined = workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let joined = workers
+                .into_iter()
+                .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             joined.collect()
         })
     }
@@ -256,7 +257,8 @@ impl Court<'_> {
         let steps = steps.min(self.left.load(Ordering::Relaxed));
         let budget = Budget { steps, bytes: self.bytes, deadline: self.limits.deadline };
         let (ended, used) = search(self.model, self.history, events, &budget);
-        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(used.steps)));
+        let _ =
+            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(used.steps)));
         (ended, used)
     }
 

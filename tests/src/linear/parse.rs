@@ -46,7 +46,9 @@ pub fn parse(text: &str) -> Result<Vec<Operation>, Malformed> {
     let mut open: Table<u64, usize> = Table::default();
     for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
         let event = if text.trim_start().starts_with('{') { edn(text) } else { jepsen(text) };
-        event.and_then(|event| add(&mut history, &mut open, line, event)).map_err(|message| Malformed { line, message })?;
+        event
+            .and_then(|event| add(&mut history, &mut open, line, event))
+            .map_err(|message| Malformed { line, message })?;
     }
     Ok(history)
 }
@@ -103,7 +105,10 @@ fn add(history: &mut Vec<Operation>, open: &mut Table<u64, usize>, line: u64, ev
     let index = open.remove(&process).ok_or_else(|| format!("process {process} returns, but has called nothing"))?;
     let operation = &mut history[index];
     let returns = |what: &dyn fmt::Display| {
-        format!("process {process} returns {what}, but what it called in line {} is {}", operation.called_at, operation.call)
+        format!(
+            "process {process} returns {what}, but what it called in line {} is {}",
+            operation.called_at, operation.call
+        )
     };
     let is_its = operation.call.key() == event.key.as_ref() && name(&operation.call) == event.function;
     if !is_its {
@@ -146,8 +151,12 @@ fn call(event: &Event) -> Result<Call, String> {
         ("write", None, Datum::Text(value)) => Ok(Call::Write(value)),
         ("cas", None, Datum::Pair(expected, new)) => Ok(Call::CompareAndSet { expected, new }),
         ("get" | "put" | "append", None, _) => Err(format!("expected :key, because :{function} is about one")),
-        ("read" | "write" | "cas", Some(_), _) => Err(format!("expected no :key, because :{function} is of a register")),
-        ("put" | "append" | "write", _, value) => Err(format!("expected a text or a number to {function}, and found {value}")),
+        ("read" | "write" | "cas", Some(_), _) => {
+            Err(format!("expected no :key, because :{function} is of a register"))
+        }
+        ("put" | "append" | "write", _, value) => {
+            Err(format!("expected a text or a number to {function}, and found {value}"))
+        }
         ("cas", _, value) => Err(format!("expected the old value and the new one, as [0 3], and found {value}")),
         _ => Err(format!("expected :get, :put, :append, :read, :write or :cas, and found :{function}")),
     }
@@ -251,7 +260,11 @@ impl<'a> Reader<'a> {
 
     fn end(&mut self) -> Result<(), String> {
         self.skip_space();
-        if self.chars.peek().is_none() { Ok(()) } else { Err(format!("expected the end of the line, and found {}", self.rest())) }
+        if self.chars.peek().is_none() {
+            Ok(())
+        } else {
+            Err(format!("expected the end of the line, and found {}", self.rest()))
+        }
     }
 
     /// What is left, for a message.

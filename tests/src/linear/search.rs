@@ -72,8 +72,7 @@ pub(super) struct Used {
 pub(super) fn search(model: Model, history: &[Operation], events: &[Event], budget: &Budget) -> (Ended, Used) {
     let mut search = Search::new(model, history, events, budget);
     let ended = search.run();
-    let used =
-        Used { steps: search.steps, states: search.memo.entries() as u64 + 1, bytes: search.memo.bytes() };
+    let used = Used { steps: search.steps, states: search.memo.entries() as u64 + 1, bytes: search.memo.bytes() };
     (ended, used)
 }
 
@@ -232,7 +231,9 @@ impl Search {
                         // Of equal ones, the first that is free does for all.
                         let free = (*next..steps.end).find(|step| self.is_free(*step) && !self.is_placed(*step));
                         cursor.at += 1;
-                        let Some(step) = free.filter(|step| self.plan.steps[*step as usize].call < limit) else { continue };
+                        let Some(step) = free.filter(|step| self.plan.steps[*step as usize].call < limit) else {
+                            continue;
+                        };
                         let state = self.states[self.plan.steps[step as usize].key as usize];
                         // What leads nowhere serves nothing that follows.
                         if let Some(to) = self.result(step, dangling)
@@ -340,7 +341,8 @@ impl Search {
         self.scratch.clear();
         // All before the list's first are placed, so only the words from there on
         // differ, up to the last that has a bit.
-        let first = self.plan.owner.get(self.next[self.end() as usize] as usize).copied().unwrap_or(self.plan.returned_count);
+        let first =
+            self.plan.owner.get(self.next[self.end() as usize] as usize).copied().unwrap_or(self.plan.returned_count);
         self.scratch.push(u64::from(first));
         let mut rest = self.must_count - first;
         let mut word = first as usize / 64;

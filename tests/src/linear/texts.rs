@@ -194,7 +194,10 @@ fn twice(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Option<Findin
         let (text, last) = (quoted(piece.text), *writers.last()?);
         let says = match writers.len() {
             1 => format!("which has {text} {total} times: {} took effect more than once", case.told(last)),
-            times => format!("which has {text} {total} times, and it was appended {times} times, the last time by {}", case.told(last)),
+            times => format!(
+                "which has {text} {total} times, and it was appended {times} times, the last time by {}",
+                case.told(last)
+            ),
         };
         return finding(BreachKind::Twice, last, says);
     }
@@ -211,8 +214,13 @@ fn from_the_future(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Opt
             let mut late: Vec<usize> = writers.iter().copied().filter(|writer| case.is_to_come(*writer)).collect();
             late.sort_by_key(|writer| case.operation(*writer).called_at);
             let first = *late.first()?;
-            let what = if read.pieces.len() == 1 { "which".to_owned() } else { format!("of which {}", quoted(piece.text)) };
-            return finding(BreachKind::FromTheFuture, first, format!("{what} was written by {}: it had not begun", case.told(first)));
+            let what =
+                if read.pieces.len() == 1 { "which".to_owned() } else { format!("of which {}", quoted(piece.text)) };
+            return finding(
+                BreachKind::FromTheFuture,
+                first,
+                format!("{what} was written by {}: it had not begun", case.told(first)),
+            );
         }
     }
     None
@@ -233,7 +241,8 @@ fn missing(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Option<Find
             continue;
         }
         // An append of a text that others appended too may be one of those there.
-        let is_there = !piece.is_put && read.place(piece).is_some() || piece.is_put && could_be_hidden(case, read, write);
+        let is_there =
+            !piece.is_put && read.place(piece).is_some() || piece.is_put && could_be_hidden(case, read, write);
         if !is_there {
             gone.push(write);
         }

@@ -137,9 +137,11 @@ fn assert_proven(history: &[Operation], breach: &Breach) {
 
     let mut store = BTreeMap::new();
     let mut placed: Vec<usize> = Vec::new();
+    let has_returned = |index: usize| (history[index].returned_at, index) < (history[bad].returned_at, bad);
     for &index in &breach.prefix {
-        assert!(!placed.iter().any(|&before| brute::is_before(history, index, before)), "{index} comes too late");
-        let has_returned = (history[index].returned_at, index) < (history[bad].returned_at, bad);
+        let is_late = placed.iter().any(|&before| has_returned(index) && brute::is_before(history, index, before));
+        assert!(!is_late, "{index} comes too late");
+        let has_returned = has_returned(index);
         if has_returned {
             assert!(brute::is_right(&history[index], &mut store), "{index} is wrong in the prefix");
         } else {
