@@ -26,6 +26,9 @@ use super::search::{Budget, Ended, Used, search};
 const LOOK_STEPS_PER_EVENT: u64 = 64;
 const LOOK_STEPS_MIN: u64 = 10_000;
 
+/// Operations of a history for which a second thread is worth its start.
+const OPERATIONS_PER_THREAD: usize = 2000;
+
 /// What judging may cost.
 ///
 /// Without a deadline and on one thread, a history gets the same judgement bit by bit
@@ -40,7 +43,7 @@ pub struct Limits {
     pub steps: Option<u64>,
     /// Bytes for remembering where the search has been, over all threads.
     pub memory: usize,
-    /// How many parts to search at a time. One starts no thread.
+    /// How many parts to search at a time, where that is worth it. One starts no thread.
     pub threads: usize,
     /// To judge the history in one piece, not key by key. The verdict is the same, and
     /// takes longer.
@@ -130,7 +133,8 @@ pub enum BreachKind {
 /// it cannot have, or if an operation returned before it began.
 pub fn check(model: Model, history: &[Operation], limits: &Limits) -> Judgement {
     let parts = parts(history, limits.whole);
-    let threads = limits.threads.clamp(1, parts.len().max(1));
+    let useful = parts.len().min(history.len() / OPERATIONS_PER_THREAD);
+    let threads = limits.threads.min(useful).max(1);
     let court = Court {
         model,
         history,

@@ -62,10 +62,10 @@ enum Kind {
 }
 
 /// A line, taken apart.
-struct Event {
+struct Event<'a> {
     process: u64,
     kind: Kind,
-    function: String,
+    function: &'a str,
     key: Option<Arc<str>>,
     value: Datum,
 }
@@ -90,7 +90,7 @@ impl fmt::Display for Datum {
     }
 }
 
-fn add(history: &mut Vec<Operation>, open: &mut Table<u64, usize>, line: u64, event: Event) -> Result<(), String> {
+fn add(history: &mut Vec<Operation>, open: &mut Table<u64, usize>, line: u64, event: Event<'_>) -> Result<(), String> {
     let process = event.process;
     if event.kind == Kind::Invoke {
         let call = call(&event)?;
@@ -141,9 +141,9 @@ fn name(call: &Call) -> &'static str {
     }
 }
 
-fn call(event: &Event) -> Result<Call, String> {
+fn call(event: &Event<'_>) -> Result<Call, String> {
     let Event { function, key, value, .. } = event;
-    match (function.as_str(), key.clone(), value.clone()) {
+    match (*function, key.clone(), value.clone()) {
         ("get", Some(key), _) => Ok(Call::Get { key }),
         ("put", Some(key), Datum::Text(value)) => Ok(Call::Put { key, value }),
         ("append", Some(key), Datum::Text(value)) => Ok(Call::Append { key, value }),
@@ -163,7 +163,7 @@ fn call(event: &Event) -> Result<Call, String> {
 }
 
 /// `INFO  jepsen.util - PROCESS KIND OP VALUE`
-fn jepsen(line: &str) -> Result<Event, String> {
+fn jepsen(line: &str) -> Result<Event<'_>, String> {
     let expected = || "expected `INFO jepsen.util - PROCESS :KIND :OP VALUE`, or a map in {}".to_owned();
     let rest = line.trim_start().strip_prefix("INFO").ok_or_else(expected)?;
     let rest = rest.trim_start().strip_prefix("jepsen.util").ok_or_else(expected)?;
@@ -171,7 +171,7 @@ fn jepsen(line: &str) -> Result<Event, String> {
     let mut reader = Reader::new(rest);
     let event = Event {
         process: process(reader.number()?)?,
-        kind: kind(&reader.keyword()?)?,
+        kind: kind(reader.keyword()?)?,
         function: reader.keyword()?,
         key: None,
         value: reader.datum()?,
@@ -181,14 +181,14 @@ fn jepsen(line: &str) -> Result<Event, String> {
 }
 
 /// `{:process P, :type :KIND, :f :OP, :key K, :value V}`
-fn edn(line: &str) -> Result<Event, String> {
+fn edn(line: &str) -> Result<Event<'_>, String> {
     let mut reader = Reader::new(line.trim());
     reader.expect('{')?;
     let (mut process_number, mut kind_word, mut function, mut key, mut value) = (None, None, None, None, Datum::Nil);
     while !reader.is_next('}') {
-        match reader.keyword()?.as_str() {
+        match reader.keyword()? {
             "process" => process_number = Some(process(reader.number()?)?),
-            "type" => kind_word = Some(kind(&reader.keyword()?)?),
+            "type" => kind_word = Some(kind(reader.keyword()?)?),
             "f" => function = Some(reader.keyword()?),
             "key" => {
                 key = match reader.datum()? {
@@ -286,26 +286,30 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Result<&'a str, String> {
         self.skip_space();
-        let rest = self.rest();
+        let before = self.chars.clone();
         let word = self.word();
-        if word.parse::<i64>().is_ok() { Ok(word) } else { Err(format!("expected a number, and found {rest}")) }
+        if word.parse::<i64>().is_ok() {
+            return Ok(word);
+        }
+        self.chars = before;
+        Err(format!("expected a number, and found {}", self.rest()))
     }
 
-    fn keyword(&mut self) -> Result<String, String> {
+    fn keyword(&mut self) -> Result<&'a str, String> {
         if !self.is_next(':') {
             return Err(format!("expected a word that begins with a colon, and found {}", self.rest()));
         }
         self.chars.next();
         match self.word() {
             "" => Err(format!("expected a word after the colon, and found {}", self.rest())),
-            word => Ok(word.to_owned()),
+            word => Ok(word),
         }
     }
 
     fn datum(&mut self) -> Result<Datum, String> {
         self.skip_space();
         match self.chars.peek().map(|(_, char)| *char) {
-            Some(':') => Ok(Datum::Keyword(self.keyword()?)),
+            Some(':') => Ok(Datum::Keyword(self.keyword()?.to_owned())),
             Some('[') => {
                 self.chars.next();
                 let pair = Datum::Pair(self.scalar()?, self.scalar()?);
@@ -332,6 +336,16 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Result<Arc<str>, String> {
         self.chars.next();
+        // Few texts have anything to escape.
+        let start = self.chars.peek().map_or(self.text.len(), |(at, _)| *at);
+        let rest = &self.text[start..];
+        if let Some(length) = rest.find(['"', '\\'])
+            && rest[length..].starts_with('"')
+        {
+            let end = start + length + 1;
+            while self.chars.next_if(|(at, _)| *at < end).is_some() {}
+            return Ok(rest[..length].into());
+        }
         let mut text = String::new();
         loop {
             match self.chars.next().map(|(_, char)| char) {

@@ -7,4 +7,5 @@ mod arrows;
 mod bank;
 mod citations;
 mod command;
+mod history;
 mod record;

@@ -87,6 +87,8 @@ fn each_key_gets_a_look() {
 #[test]
 fn a_judgement_is_the_same_each_time() {
     let mut history = Vec::new();
+    // Enough for the threads to be started.
+    history.extend((0..8000).map(|number| append(number % 10, "much", "", number, number + 5)));
     for key in ["a", "b", "c", "d"] {
         for client in 0..6 {
             history.push(append(client, key, &format!("{client};"), client, 100));

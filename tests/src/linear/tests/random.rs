@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::brute;
 use crate::linear::{Breach, Call, Limits, Model, Operation, Outcome, Verdict, check};
@@ -166,27 +166,28 @@ fn agrees(model: Model) {
     let cases = std::env::var("LINEAR_CASES").map_or(CASES, |cases| cases.parse().expect("LINEAR_CASES is a number"));
     let (broken, right) = (Cell::new(0), Cell::new(0));
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&plan(model), |plan| {
-        let history = carried_out(&plan);
-        let expected = brute::is_linearizable(&history);
-        prop_assert!(expected || plan.iter().any(|planned| planned.forged.is_some()), "the plan is wrong");
-        for whole in [false, true] {
-            let judgement = check(model, &history, &Limits { whole, ..Limits::default() });
-            match &judgement.verdict {
-                Verdict::Linearizable => prop_assert!(expected, "passed, whole: {whole}: {history:#?}"),
-                Verdict::Broken(breach) => {
-                    prop_assert!(!expected, "refused, whole: {whole}: {history:#?}");
-                    if !whole {
-                        assert_proven(&history, breach);
+    let result =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)).run(&plan(model), |plan| {
+            let history = carried_out(&plan);
+            let expected = brute::is_linearizable(&history);
+            prop_assert!(expected || plan.iter().any(|planned| planned.forged.is_some()), "the plan is wrong");
+            for whole in [false, true] {
+                let judgement = check(model, &history, &Limits { whole, ..Limits::default() });
+                match &judgement.verdict {
+                    Verdict::Linearizable => prop_assert!(expected, "passed, whole: {whole}: {history:#?}"),
+                    Verdict::Broken(breach) => {
+                        prop_assert!(!expected, "refused, whole: {whole}: {history:#?}");
+                        if !whole {
+                            assert_proven(&history, breach);
+                        }
                     }
+                    Verdict::Unknown(why) => prop_assert!(false, "{why}"),
                 }
-                Verdict::Unknown(why) => prop_assert!(false, "{why}"),
             }
-        }
-        let count = if expected { &right } else { &broken };
-        count.set(count.get() + 1);
-        Ok(())
-    });
+            let count = if expected { &right } else { &broken };
+            count.set(count.get() + 1);
+            Ok(())
+        });
     if let Err(error) = result {
         panic!("{error}");
     }
