@@ -6,7 +6,7 @@
 //!
 //! Where a part is broken there is a first moment from which it is: the history up to
 //! some return can be linearized, and with that return it can't. Breaking is for good,
-//! so that return is found by bisection. It depends on the history alone, not on the
+//! so that return is found by bisection, from where the search got to. It depends on the history alone, not on the
 //! way in which the search went.
 //!
 //! Boundary: budgets, threads and verdicts. The words are in `explain`.
@@ -160,11 +160,11 @@ pub fn check(model: Model, history: &[Operation], limits: &Limits) -> Judgement 
         for (_, _, used) in &ends {
             total.add(used);
         }
-        for (part, end, _) in ends {
+        for (part, end, used) in ends {
             match end {
                 Ended::Found(_) => {}
                 Ended::Exhausted => {
-                    let breach = court.breach(&parts[part], &mut total);
+                    let breach = court.breach(&parts[part], used.reached, &mut total);
                     return judgement(Verdict::Broken(breach), total, keys);
                 }
                 end => {
@@ -267,26 +267,32 @@ impl Court<'_> {
     }
 
     /// Finds the return with which a part is broken, and tells how.
-    fn breach(&self, events: &[Event], total: &mut Used) -> Breach {
+    fn breach(&self, events: &[Event], reached: u32, total: &mut Used) -> Breach {
         // Nearly always it is one that says something of the state, for a write can be
         // placed last. But a write has to come before its client's next call, which
         // may be made, and be seen, in the moment of its return.
         let returns: Vec<usize> = (0..events.len()).filter(|&at| events[at].is_return).collect();
-        let (mut good, mut bad) = (0, returns.len() - 1);
+        let reached = returns.partition_point(|&at| at < reached as usize);
+        let (mut good, mut bad) = (reached, returns.len() - 1);
+        let mut prefix = Vec::new();
+        // It is seldom far from what the search has reached.
+        let mut stride = 1;
         while good < bad {
-            let middle = (good + bad) / 2;
+            let middle = (good + stride - 1).min((good + bad) / 2);
             let (ended, used) = self.search(&events[..=returns[middle]], u64::MAX);
             total.add(&used);
             match ended {
-                Ended::Found(_) => good = middle + 1,
-                Ended::Exhausted => bad = middle,
+                Ended::Found(order) => (good, prefix, stride) = (middle + 1, order, 2 * stride),
+                Ended::Exhausted => (bad, stride) = (middle, events.len()),
                 _ => break, // What is known to be bad is, if maybe not the first.
             }
         }
         let at = returns[bad];
         let (ended, used) = self.search(&events[..at], u64::MAX);
         total.add(&used);
-        let prefix = if let Ended::Found(order) = ended { order } else { Vec::new() };
+        if let Ended::Found(order) = ended {
+            prefix = order;
+        }
         explain(self.model, self.history, prefix, events[at].index, self.limits.clock)
     }
 

@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::history::{Call, Model, Operation, Outcome};
@@ -82,7 +83,10 @@ impl Machine {
                 Outcome::Value(text) => Some(text.clone().unwrap_or_default()),
                 _ => None,
             }));
-            texts.sort_unstable();
+            // One text of a growing key begins the next. So by length they nearly are in
+            // order, and few long texts have to be compared.
+            texts.sort_by_key(|text| text.len());
+            texts.sort();
             texts.dedup();
         }
         let high = u32::try_from(texts.len()).expect("a history has fewer than 2^32 operations");
@@ -150,6 +154,13 @@ impl Machine {
         }
         let (from, to) = (self.places[from as usize], self.places[to as usize]);
         from.length <= to.length && (from.low..from.high).contains(&to.low)
+    }
+
+    /// The texts that begin with this one, by their order. None in a register, and for
+    /// a text that leads nowhere.
+    pub(super) fn range(&self, state: State) -> Option<Range<u32>> {
+        let place = self.places.get(state as usize).filter(|_| self.model == Model::KeyValue)?;
+        Some(place.low..place.high)
     }
 
     fn value(&mut self, value: &Arc<str>) -> State {

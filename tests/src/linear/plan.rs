@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::history::{Model, Operation};
-use super::model::{Effect, Machine, Table};
+use super::model::{Effect, Machine, State, Table};
 
 /// No operation.
 pub(super) const NONE: u32 = u32::MAX;
@@ -60,7 +60,8 @@ pub(super) struct Step {
     pub(super) has_twins: bool,
     /// If it need not be placed: its number among the [`Optional`] ones.
     pub(super) class: u32,
-    /// Its number among its key's reads or sets.
+    /// Its [`Line`], and its number in that. Of what is in none: [`NONE`].
+    pub(super) line: u32,
     pub(super) rank: u32,
     /// Its index in the history.
     pub(super) index: usize,
@@ -99,15 +100,6 @@ impl Line {
     }
 }
 
-/// A key's operations that are still to come.
-#[derive(Default)]
-pub(super) struct Coming {
-    /// Reads, by their return.
-    pub(super) reads: Line,
-    /// What sets the key, by its call.
-    pub(super) sets: Line,
-}
-
 /// All that a search has to know.
 pub(super) struct Plan {
     pub(super) machine: Machine,
@@ -115,7 +107,12 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     pub(super) returned_count: u32,
     pub(super) optional: Vec<Optional>,
-    pub(super) coming: Vec<Coming>,
+    pub(super) key_count: usize,
+    /// First each key's reads, by their returns. Then, of keys with texts, what sets a
+    /// key to one state, by its call.
+    pub(super) lines: Vec<Line>,
+    /// For the text of a read, the lines of the sets that it may have grown from.
+    pub(super) origins: Table<(u32, State), Vec<u32>>,
     /// Which operation that returned has the event at a position. [`NONE`] for others.
     pub(super) owner: Vec<u32>,
 }
@@ -146,6 +143,7 @@ impl Plan {
                 leads: false,
                 has_twins: false,
                 class: NONE,
+                line: NONE,
                 rank: NONE,
                 index: event.index,
             };
@@ -160,8 +158,9 @@ impl Plan {
         }
         let optional = add_optional(&mut steps, open);
         mark_twins(&mut steps);
-        let coming = coming(&mut steps, keys.len());
-        Self { machine, steps, returned_count, optional, coming, owner }
+        let key_count = keys.len();
+        let (lines, origins) = lines(&machine, &mut steps, key_count);
+        Self { machine, steps, returned_count, optional, key_count, lines, origins, owner }
     }
 }
 
@@ -222,22 +221,51 @@ fn mark_twins(steps: &mut [Step]) {
     }
 }
 
-fn coming(steps: &mut [Step], key_count: usize) -> Vec<Coming> {
-    let mut coming: Vec<Coming> = (0..key_count).map(|_| Coming::default()).collect();
-    for (number, step) in (0..).zip(&*steps) {
-        let of_key = &mut coming[step.key as usize];
-        match step.effect {
-            Effect::Expect(_) => of_key.reads.steps.push(number),
-            Effect::Set(_) => of_key.sets.steps.push(number),
-            Effect::Refuse(_) | Effect::Swap { .. } | Effect::Append(_) => {}
+/// The lines that operations stand in, and which sets may matter to which read.
+fn lines(machine: &Machine, steps: &mut [Step], key_count: usize) -> (Vec<Line>, Table<(u32, State), Vec<u32>>) {
+    let mut lines: Vec<Line> = (0..key_count).map(|_| Line::default()).collect();
+    let mut numbers: Table<(u32, State), u32> = Table::default();
+    let mut texts: Vec<(u32, u32, State)> = Vec::new();
+    for number in 0..count(steps.len()) {
+        let Step { key, effect, .. } = steps[number as usize];
+        let line = match effect {
+            Effect::Expect(text) => {
+                texts.extend(machine.range(text).map(|range| (key, range.start, text)));
+                key
+            }
+            Effect::Set(to) if machine.range(to).is_some() => {
+                let next = count(lines.len());
+                let line = *numbers.entry((key, to)).or_insert(next);
+                if line == next {
+                    lines.push(Line::default());
+                }
+                line
+            }
+            _ => continue,
+        };
+        steps[number as usize].line = line;
+        lines[line as usize].steps.push(number);
+    }
+    for (number, line) in lines.iter_mut().enumerate() {
+        if number < key_count {
+            line.steps.sort_unstable_by_key(|step| steps[*step as usize].returned);
+        } else {
+            line.steps.sort_unstable_by_key(|step| steps[*step as usize].call);
+        }
+        (0..).zip(&line.steps).for_each(|(rank, step)| steps[*step as usize].rank = rank);
+    }
+
+    texts.sort_unstable();
+    texts.dedup();
+    let mut origins: Table<(u32, State), Vec<u32>> = Table::default();
+    for (number, line) in (0..).zip(&lines).skip(key_count) {
+        let Step { key, effect: Effect::Set(from), .. } = steps[line.steps[0] as usize] else { continue };
+        let Some(range) = machine.range(from) else { continue };
+        let start = texts.partition_point(|(other, low, _)| (*other, *low) < (key, range.start));
+        let near = texts[start..].iter().take_while(|(other, low, _)| *other == key && *low < range.end);
+        for (.., text) in near.filter(|(.., text)| machine.may_grow(from, *text)) {
+            origins.entry((key, *text)).or_default().push(number);
         }
     }
-    for Coming { reads, sets } in &mut coming {
-        reads.steps.sort_unstable_by_key(|step| steps[*step as usize].returned);
-        sets.steps.sort_unstable_by_key(|step| steps[*step as usize].call);
-        for line in [reads, sets] {
-            (0..).zip(&line.steps).for_each(|(rank, step)| steps[*step as usize].rank = rank);
-        }
-    }
-    coming
+    (lines, origins)
 }

@@ -22,8 +22,8 @@
 //!   before one that need not.
 //! - What need not be placed is placed for the sake of what follows. So that has to be
 //!   on the same key, and to come out differently than it would have without.
-//! - Where texts only grow until a read returns, its text has to begin with what is
-//!   there. A key has no such text in the state [`NOWHERE`].
+//! - The text of a read has to begin with what is there, or with what somebody may yet
+//!   put there before the read returns.
 //!
 //! Boundary: numbers. Knows neither clients nor words, and starts no threads.
 
@@ -66,13 +66,21 @@ pub(super) struct Used {
     pub(super) steps: u64,
     pub(super) states: u64,
     pub(super) bytes: usize,
+    /// The last return, as a position among the events, that everything before could be
+    /// placed for, in a search that found nothing. Later ones may have been in reach.
+    pub(super) reached: u32,
 }
 
 /// Looks for an order of what these events tell.
 pub(super) fn search(model: Model, history: &[Operation], events: &[Event], budget: &Budget) -> (Ended, Used) {
     let mut search = Search::new(model, history, events, budget);
     let ended = search.run();
-    let used = Used { steps: search.steps, states: search.memo.entries() as u64 + 1, bytes: search.memo.bytes() };
+    let used = Used {
+        steps: search.steps,
+        states: search.memo.entries() as u64 + 1,
+        bytes: search.memo.bytes(),
+        reached: search.reached,
+    };
     (ended, used)
 }
 
@@ -124,6 +132,7 @@ struct Search {
     scratch: Vec<u64>,
     budget: Budget,
     steps: u64,
+    reached: u32,
 }
 
 impl Search {
@@ -139,13 +148,14 @@ impl Search {
             must: words(plan.returned_count as usize),
             must_count: 0,
             may: words(plan.steps.len() - plan.returned_count as usize),
-            states: vec![INITIAL; plan.coming.len()],
+            states: vec![INITIAL; plan.key_count],
             hash: 0,
             plan,
             memo: Memo::new(budget.bytes),
             scratch: Vec::new(),
             budget: *budget,
             steps: 0,
+            reached: 0,
         }
     }
 
@@ -169,6 +179,7 @@ impl Search {
                 }
             }
             let Some((step, to)) = self.next_move(&mut cursor) else {
+                self.reached = self.reached.max(self.first_return());
                 let Some(frame) = frames.pop() else { return Ended::Exhausted };
                 self.put_back(frame.placed);
                 cursor = frame.cursor;
@@ -327,13 +338,16 @@ impl Search {
 
     /// Whether some read can no longer be right, whatever is placed before it.
     fn is_doomed(&self, key: u32) -> bool {
-        let coming = &self.plan.coming[key as usize];
-        let Some(read) = coming.reads.first() else { return false };
+        let Some(read) = self.plan.lines[key as usize].first() else { return false };
         let Step { effect: Effect::Expect(text), returned, .. } = self.plan.steps[read as usize] else { return false };
         if !self.has_texts || self.plan.machine.may_grow(self.states[key as usize], text) {
             return false;
         }
-        coming.sets.first().is_none_or(|set| self.plan.steps[set as usize].call > returned)
+        let may_come = |line: &u32| {
+            let set = self.plan.lines[*line as usize].first();
+            set.is_some_and(|set| self.plan.steps[set as usize].call < returned)
+        };
+        !self.plan.origins.get(&(key, text)).is_some_and(|lines| lines.iter().any(may_come))
     }
 
     /// Asks the memo.
@@ -371,7 +385,7 @@ impl Search {
 
     fn place(&mut self, step: u32, to: State) {
         self.steps += 1;
-        let Step { key, effect, class, call, returned, .. } = self.plan.steps[step as usize];
+        let Step { key, class, call, returned, line, .. } = self.plan.steps[step as usize];
         if class == NONE {
             self.lift(call);
             self.lift(returned);
@@ -386,11 +400,8 @@ impl Search {
                 *next += 1;
             }
         }
-        let coming = &mut self.plan.coming[key as usize];
-        match effect {
-            Effect::Expect(_) => coming.reads.advance(is_placed),
-            Effect::Set(_) => coming.sets.advance(is_placed),
-            Effect::Refuse(_) | Effect::Swap { .. } | Effect::Append(_) => {}
+        if let Some(line) = self.plan.lines.get_mut(line as usize) {
+            line.advance(is_placed);
         }
     }
 
@@ -398,7 +409,7 @@ impl Search {
     fn put_back(&mut self, count: usize) {
         while self.placed.len() > count {
             let (step, from) = self.placed.pop().expect("it is longer");
-            let Step { key, effect, class, call, returned, rank, .. } = self.plan.steps[step as usize];
+            let Step { key, class, call, returned, line, rank, .. } = self.plan.steps[step as usize];
             if class == NONE {
                 self.unlift(returned);
                 self.unlift(call);
@@ -409,11 +420,8 @@ impl Search {
             }
             self.flip(step);
             self.enter(key, from);
-            let coming = &mut self.plan.coming[key as usize];
-            match effect {
-                Effect::Expect(_) => coming.reads.retreat(rank),
-                Effect::Set(_) => coming.sets.retreat(rank),
-                Effect::Refuse(_) | Effect::Swap { .. } | Effect::Append(_) => {}
+            if let Some(line) = self.plan.lines.get_mut(line as usize) {
+                line.retreat(rank);
             }
         }
     }

@@ -279,6 +279,17 @@ fn other() {
     );
 }
 
+/// Of equal writes, one that had not begun is not taken for the other.
+#[test]
+fn equal_writes_are_two() {
+    let lines = ["0 0..? write 1", "1 1..2 read -> 1", "1 3..4 write 2", "1 5..6 read -> 1"];
+    assert_eq!(breach(&lines).first_bad, 3);
+    assert_eq!(breach(&[&lines[..], &["2 7..? write 1"]].concat()).first_bad, 3);
+    passes(&[&lines[..], &["2 4..? write 1"]].concat());
+    // The second one to return comes first, because its client goes on at once.
+    passes(&["0 0..2 write 1", "1 0..2 write 1", "1 2..2 cas 1 2", "2 3..4 read -> 1"]);
+}
+
 /// The first moment counts: what comes later, and is wrong too, is not told.
 #[test]
 fn the_first_breach_is_told_with_its_prefix() {
