@@ -218,3 +218,85 @@ impl<A> Waiting<A> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds up what it is told.
+    #[derive(Default)]
+    struct Adder(u64);
+
+    impl Machine for Adder {
+        type Command = u64;
+        type Answer = u64;
+        fn apply(&mut self, _index: Index, command: u64) -> u64 {
+            self.0 += command;
+            self.0
+        }
+        fn snapshot(&self) -> Bytes {
+            labrpc::encode(&self.0).into()
+        }
+        fn restore(&mut self, snapshot: &[u8]) {
+            self.0 = labrpc::decode(snapshot).expect("it was written by an adder");
+        }
+    }
+
+    const fn place(index: Index, term: u64) -> Place {
+        Place { index, term }
+    }
+
+    /// A machine whose calls wait at those places.
+    fn waiting_at(places: &[Place]) -> State<Adder> {
+        let waiting = |place: &Place| (*place, Waiting { fate: None, known: Arc::new(Condvar::new()) });
+        let waiting = places.iter().map(waiting).collect();
+        State { machine: Adder::default(), last_applied: 0, log_bytes: 0, waiting, readers: 0 }
+    }
+
+    fn fates(state: &State<Adder>) -> Vec<Option<Result<u64, SubmitError>>> {
+        state.waiting.values().map(|waiting| waiting.fate).collect()
+    }
+
+    #[test]
+    fn a_call_is_answered_for_its_own_command_only_3a() {
+        let lost = Some(Err(SubmitError::Lost));
+        let rows = [
+            // What waits, what is committed, what is known then.
+            (vec![place(1, 1)], place(1, 1), vec![Some(Ok(5))]),
+            (vec![place(1, 1)], place(1, 2), vec![lost]),
+            (vec![place(2, 1)], place(1, 1), vec![None]),
+            (vec![place(2, 1)], place(1, 2), vec![lost]),
+            (vec![place(2, 2)], place(1, 1), vec![None]),
+            (vec![place(1, 1), place(1, 2), place(2, 2)], place(1, 2), vec![lost, Some(Ok(5)), None]),
+        ];
+        for (waits, committed, known) in rows {
+            let mut state = waiting_at(&waits);
+            state.execute(committed, &labrpc::encode(&5_u64));
+            assert_eq!(fates(&state), known);
+            assert_eq!(state.last_applied, committed.index);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_leaves_a_call_in_doubt_3b() {
+        let mut state = waiting_at(&[place(2, 1), place(3, 1), place(4, 1)]);
+        state.take_over(3, &Adder(7).snapshot());
+        let unknown = Some(Err(SubmitError::Unknown));
+        assert_eq!((fates(&state), state.machine.0), (vec![unknown, unknown, None], 7));
+        state.execute(place(4, 1), &labrpc::encode(&1_u64));
+        assert_eq!(fates(&state), [unknown, unknown, Some(Ok(8))], "what is known stays");
+    }
+
+    #[test]
+    fn a_snapshot_is_due_after_so_many_bytes_3b() {
+        let mut state = waiting_at(&[]);
+        let mut snapshots = Vec::new();
+        for index in 1..=10 {
+            state.execute(place(index, 1), &labrpc::encode(&1_u64)); // 1 byte, and 8 for the entry.
+            snapshots.extend(state.snapshot_if_due(Some(30)).map(|(index, _)| index));
+        }
+        assert_eq!(snapshots, [4, 8]);
+        state.log_bytes = usize::MAX;
+        assert_eq!(state.snapshot_if_due(None), None);
+    }
+}
