@@ -100,6 +100,9 @@ impl Line {
     }
 }
 
+/// For a key and a text, numbers of lines.
+pub(super) type Origins = Table<(u32, State), Vec<u32>>;
+
 /// All that a search has to know.
 pub(super) struct Plan {
     pub(super) machine: Machine,
@@ -112,7 +115,7 @@ pub(super) struct Plan {
     /// key to one state, by its call.
     pub(super) lines: Vec<Line>,
     /// For the text of a read, the lines of the sets that it may have grown from.
-    pub(super) origins: Table<(u32, State), Vec<u32>>,
+    pub(super) origins: Origins,
     /// Which operation that returned has the event at a position. [`NONE`] for others.
     pub(super) owner: Vec<u32>,
 }
@@ -222,7 +225,7 @@ fn mark_twins(steps: &mut [Step]) {
 }
 
 /// The lines that operations stand in, and which sets may matter to which read.
-fn lines(machine: &Machine, steps: &mut [Step], key_count: usize) -> (Vec<Line>, Table<(u32, State), Vec<u32>>) {
+fn lines(machine: &Machine, steps: &mut [Step], key_count: usize) -> (Vec<Line>, Origins) {
     let mut lines: Vec<Line> = (0..key_count).map(|_| Line::default()).collect();
     let mut numbers: Table<(u32, State), u32> = Table::default();
     let mut texts: Vec<(u32, u32, State)> = Vec::new();
@@ -257,7 +260,7 @@ fn lines(machine: &Machine, steps: &mut [Step], key_count: usize) -> (Vec<Line>,
 
     texts.sort_unstable();
     texts.dedup();
-    let mut origins: Table<(u32, State), Vec<u32>> = Table::default();
+    let mut origins = Origins::default();
     for (number, line) in (0..).zip(&lines).skip(key_count) {
         let Step { key, effect: Effect::Set(from), .. } = steps[line.steps[0] as usize] else { continue };
         let Some(range) = machine.range(from) else { continue };
