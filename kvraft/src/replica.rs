@@ -5,6 +5,10 @@
 //! command it was: the same place *and* the same term. At the same place another
 //! leader's command may stand, and its answer is not ours.
 //!
+//! Raft is asked with the lock open: it may take its time. So a command may come out of
+//! the log before its call has begun to wait. While a call is at that, answers that
+//! nobody waits for are kept.
+//!
 //! | what comes out of the log | says of a command that waits at (index, term) |
 //! |---|---|
 //! | that index, that term | it was executed: here is the answer |
@@ -79,8 +83,17 @@ struct State<M: Machine> {
     last_applied: Index,
     /// Bytes of the commands since the last snapshot.
     log_bytes: usize,
+    /// The last snapshot that was taken over goes up to there.
+    restored_to: Index,
     /// Calls that wait for their commands.
     waiting: BTreeMap<Place, Waiting<M::Answer>>,
+    /// Calls that are about to wait, by the order in which they came, and what was applied
+    /// then.
+    submitting: BTreeMap<u64, Index>,
+    /// How many calls there were.
+    calls: u64,
+    /// Answers that a call which is about to wait may want.
+    early: BTreeMap<Place, M::Answer>,
     /// How many calls wait to read.
     readers: usize,
 }
@@ -101,7 +114,7 @@ struct Waiting<A> {
 impl<M: Machine> Replica<M> {
     /// Starts the service thread. `apply` is what `raft` was given to tell the service.
     pub fn new(raft: Arc<Raft>, apply: Receiver<ApplyMsg>, machine: M, max_raft_state: Option<usize>) -> Arc<Self> {
-        let state = State { machine, last_applied: 0, log_bytes: 0, waiting: BTreeMap::new(), readers: 0 };
+        let state = State::new(machine);
         let replica = Arc::new(Self { raft, state: Mutex::new(state), applied: Condvar::new(), max_raft_state });
         let service = Arc::clone(&replica);
         thread::spawn("service", move || service.run_service(&apply));
@@ -121,15 +134,20 @@ impl<M: Machine> Replica<M> {
     pub fn submit(&self, command: &M::Command) -> Result<M::Answer, SubmitError> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let command = labrpc::encode(command);
-        // Under the lock: were it open, the command could come out of the log before
-        // anybody waits for it.
+        let call = self.state.lock().begin_call();
+        let started = self.raft.start(command);
         let mut state = self.state.lock();
-        let place = match self.raft.start(command) {
+        let place = match started {
             Ok(EntryId { index, term }) => Place { index, term },
-            Err(StartError::NotLeader | StartError::Killed) => return Err(SubmitError::NotTaken),
+            Err(StartError::NotLeader | StartError::Killed) => {
+                state.end_call(call);
+                return Err(SubmitError::NotTaken);
+            }
         };
         let known = Arc::new(Condvar::new());
-        state.waiting.insert(place, Waiting { fate: None, known: Arc::clone(&known) });
+        let fate = state.fate_so_far(place);
+        state.end_call(call);
+        state.waiting.insert(place, Waiting { fate, known: Arc::clone(&known) });
         known.wait_while_until(&mut state, |state| state.waiting[&place].fate.is_none(), deadline);
         let waited = state.waiting.remove(&place).expect("only its own call removes it");
         waited.fate.unwrap_or(Err(SubmitError::Unknown))
@@ -176,6 +194,44 @@ impl<M: Machine> Replica<M> {
 }
 
 impl<M: Machine> State<M> {
+    fn new(machine: M) -> Self {
+        Self {
+            machine,
+            last_applied: 0,
+            log_bytes: 0,
+            restored_to: 0,
+            waiting: BTreeMap::new(),
+            submitting: BTreeMap::new(),
+            calls: 0,
+            early: BTreeMap::new(),
+            readers: 0,
+        }
+    }
+
+    /// A call is about to ask Raft. Returns its number.
+    fn begin_call(&mut self) -> u64 {
+        self.calls += 1;
+        self.submitting.insert(self.calls, self.last_applied);
+        self.calls
+    }
+
+    /// What is known already of a command that Raft has just taken.
+    fn fate_so_far(&mut self, place: Place) -> Option<Result<M::Answer, SubmitError>> {
+        match self.early.remove(&place) {
+            Some(answer) => Some(Ok(answer)),
+            None if place.index <= self.restored_to => Some(Err(SubmitError::Unknown)),
+            None if place.index <= self.last_applied => Some(Err(SubmitError::Lost)),
+            None => None,
+        }
+    }
+
+    /// The call has asked Raft. What came early is kept for those who came later only.
+    fn end_call(&mut self, call: u64) {
+        self.submitting.remove(&call);
+        let applied_before = self.submitting.values().min().copied().unwrap_or(Index::MAX);
+        self.early.retain(|place, _| place.index > applied_before);
+    }
+
     fn execute(&mut self, place: Place, command: &[u8]) {
         let decoded = labrpc::decode(command).expect("what is in the log was put there by a service like this one");
         let answer = self.machine.apply(place.index, decoded);
@@ -189,11 +245,14 @@ impl<M: Machine> State<M> {
                 waiting.settle(Err(SubmitError::Lost));
             }
         }
+        if let Some(answer) = answer.filter(|_| !self.submitting.is_empty()) {
+            self.early.insert(place, answer);
+        }
     }
 
     fn take_over(&mut self, index: Index, snapshot: &[u8]) {
         self.machine.restore(snapshot);
-        self.last_applied = index;
+        (self.last_applied, self.restored_to) = (index, index);
         self.log_bytes = 0;
         for (_, waiting) in self.waiting.range_mut(..Place { index: index + 1, term: 0 }) {
             waiting.settle(Err(SubmitError::Unknown));
@@ -250,7 +309,7 @@ mod tests {
     fn waiting_at(places: &[Place]) -> State<Adder> {
         let waiting = |place: &Place| (*place, Waiting { fate: None, known: Arc::new(Condvar::new()) });
         let waiting = places.iter().map(waiting).collect();
-        State { machine: Adder::default(), last_applied: 0, log_bytes: 0, waiting, readers: 0 }
+        State { waiting, ..State::new(Adder::default()) }
     }
 
     fn fates(state: &State<Adder>) -> Vec<Option<Result<u64, SubmitError>>> {
@@ -275,6 +334,31 @@ mod tests {
             assert_eq!(fates(&state), known);
             assert_eq!(state.last_applied, committed.index);
         }
+    }
+
+    /// Raft has taken a command, and it comes out of the log before its call waits.
+    #[test]
+    fn an_answer_may_come_early_3a() {
+        let mut state = waiting_at(&[]);
+        let (first, second) = (state.begin_call(), state.begin_call());
+        for index in 1..=2 {
+            state.execute(place(index, 1), &labrpc::encode(&5_u64));
+        }
+        assert_eq!(state.fate_so_far(place(1, 1)), Some(Ok(5)));
+        assert_eq!(state.fate_so_far(place(2, 2)), Some(Err(SubmitError::Lost)));
+        assert_eq!(state.fate_so_far(place(3, 1)), None);
+        state.end_call(first);
+        assert_eq!(state.fate_so_far(place(2, 1)), Some(Ok(10)), "the second may want it");
+        state.execute(place(3, 1), &labrpc::encode(&5_u64));
+        state.end_call(second);
+        assert!(state.early.is_empty(), "nobody is left who may want it");
+        state.execute(place(4, 1), &labrpc::encode(&5_u64));
+        assert!(state.early.is_empty());
+
+        let call = state.begin_call();
+        state.take_over(6, &Adder(7).snapshot());
+        assert_eq!(state.fate_so_far(place(6, 1)), Some(Err(SubmitError::Unknown)));
+        state.end_call(call);
     }
 
     #[test]

@@ -69,6 +69,27 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// Why a read has to go through the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// This server does not lead.
+    NotLeader,
+    /// It cannot be told what is committed.
+    NothingCommitted,
+    /// No majority has answered in time.
+    TimedOut,
+    /// It was killed.
+    Killed,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}: read through the log, or ask another server")
+    }
+}
+
+impl std::error::Error for ReadError {}
+
 /// What may be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -182,6 +203,15 @@ impl Raft {
     pub fn snapshot(&self, index: Index, data: impl Into<Bytes>) {
         let data = data.into();
         self.ask(|reply_to| Event::Snapshot(index, data, reply_to));
+    }
+
+    /// Every read goes through the log.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    pub fn read_index(&self, _deadline: labsim::time::Instant) -> Result<Index, ReadError> {
+        Err(ReadError::NothingCommitted)
     }
 
     /// Ends this server's threads; does not wait for them.

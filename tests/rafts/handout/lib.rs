@@ -32,7 +32,7 @@ use self::state::{Role, State};
 
 pub use self::types::{
     AppendEntriesArgs, AppendEntriesReply, ApplyMsg, Entry, EntryId, Index, InstallSnapshotArgs, InstallSnapshotReply,
-    RequestVoteArgs, RequestVoteReply, ServerId, Settings, StartError, Term,
+    ReadError, RequestVoteArgs, RequestVoteReply, ServerId, Settings, StartError, Term,
 };
 pub use self::view::{PeerProgress, RoleName, Shown, View};
 pub use bytes::Bytes;
@@ -127,6 +127,15 @@ impl Raft {
         if !state.killed {
             state.take_snapshot(index, data.into());
         }
+    }
+
+    /// Every read goes through the log.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    pub fn read_index(&self, _deadline: labsim::time::Instant) -> Result<Index, ReadError> {
+        Err(ReadError::NothingCommitted)
     }
 
     /// Ends this server's threads; does not wait for them.

@@ -126,6 +126,27 @@ impl fmt::Display for StartError {
 
 impl Error for StartError {}
 
+/// Why a read has to go through the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// This server does not lead.
+    NotLeader,
+    /// It cannot be told what is committed.
+    NothingCommitted,
+    /// No majority has answered in time.
+    TimedOut,
+    /// It was killed.
+    Killed,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}: read through the log, or ask another server")
+    }
+}
+
+impl Error for ReadError {}
+
 /// What can be chosen about a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {

@@ -210,7 +210,9 @@ pub fn says(rule: &str) -> &'static str {
         "AppendEntries.5" => {
             "a follower commits up to the leader's commit index, and no further than the last new entry"
         }
-        "RequestVote.1" => "a candidate of a term that is over gets no vote",
+        "RequestVote.1" => {
+            "a candidate of a term that is over gets no vote, and a vote is of the term that it was asked for in"
+        }
         "RequestVote.2" => {
             "a server votes once a term, and only for a log at least as up to date: later last term, or same and longer"
         }

@@ -6,7 +6,7 @@
 //! Boundary: which run, and where its record goes. What is in it, `events` knows.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -103,13 +103,19 @@ impl Replay {
         let (test, seed) = self.chosen(registry)?;
         // A path that cannot be written is told before the run, and what is there stays
         // until there is a record.
+        let is_new = self.ndjson.as_ref().is_some_and(|path| !path.exists());
         let open = |path: PathBuf| {
             let file = File::options().create(true).write(true).truncate(false).open(&path);
             file.map_err(|error| unwritable(&path, &error)).map(|file| (path, file))
         };
         let file = self.ndjson.map(open).transpose()?;
         let (result, record) = recorded(test, seed);
-        let Some(record) = record else { return Ok(without_record(&result)) };
+        let Some(record) = record else {
+            if let Some((path, _)) = file.filter(|_| is_new) {
+                let _ = std::fs::remove_file(path); // It is empty, and will stay so.
+            }
+            return Ok(without_record(&result));
+        };
         let written = file.map_or(Ok(()), |(path, file)| {
             let is_empty = file.set_len(0);
             // What is no file has no length.
@@ -126,9 +132,11 @@ impl Replay {
                     Log::Short => LogFormat::Short,
                 };
                 let mut out = BufWriter::new(std::io::stdout().lock());
+                let logged = write_log(format, &record, &mut out).and_then(|()| out.flush());
+                eprint!("{report}");
                 // Whoever reads it may have seen enough.
-                if write_log(format, &record, &mut out).and_then(|()| out.flush()).is_ok() {
-                    eprint!("{report}");
+                if let Some(error) = logged.err().filter(|error| error.kind() != ErrorKind::BrokenPipe) {
+                    return Err(format!("the log cannot be written: {error}"));
                 }
             }
         }
@@ -139,8 +147,9 @@ impl Replay {
     fn chosen(&self, registry: &Registry) -> Result<(&'static LabTest, u64), String> {
         let path = Path::new(&self.what);
         if !path.is_file() {
+            let test = one(registry, &self.what)?;
             let seed = self.seed.ok_or("which run? say --seed S, as the report of a failure does")?;
-            return Ok((one(registry, &self.what)?, seed));
+            return Ok((test, seed));
         }
         if self.seed.is_some() {
             return Err(format!("{} is a record and has its seed: leave --seed out", path.display()));

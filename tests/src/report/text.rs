@@ -116,7 +116,7 @@ pub fn failure(result: &RunResult) -> String {
     let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
     let (test, seed) = (result.test.name, result.seed);
     end.push(format!("  again: cargo lab run {test} --seed {seed}{twice}"));
-    if result.story.is_some() && result.died.is_none() {
+    if result.story.is_some() && crate::run::has_ended(result) {
         end.push(format!("  all of it: cargo lab replay {test} --seed {seed} --log short"));
     }
     if let Some(alone) = &result.alone {

@@ -215,7 +215,9 @@ fn attempt(test: &'static LabTest, seed: u64, way: Way) -> (RunResult, Left) {
         (test.body)(&lab);
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
-    let limits = Config { cpu_limit: CPU_LIMIT, thread_limit: THREAD_LIMIT, ..Config::seed(seed) };
+    // A record takes time, and is no fault of the run.
+    let cpu_limit = if way.record { CPU_LIMIT * 4 } else { CPU_LIMIT };
+    let limits = Config { cpu_limit, thread_limit: THREAD_LIMIT, ..Config::seed(seed) };
     let config =
         Config { lock_order: true, trace: way.trace, record: way.record, stacks, ..limits.time_limit(TIME_LIMIT) };
     let begun = Instant::now();

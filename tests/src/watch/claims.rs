@@ -27,9 +27,12 @@ pub(super) fn terms(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
     let (asked, own) = (open.asked.term(), open.term_before);
     let (rule, message) = match wire.said {
         Said::Vote(reply) if reply.granted && (asked < own || asked != reply.term) => {
-            let says = if asked < own { own } else { reply.term };
-            let message = format!("{me} votes for {} in term {asked} at {moment}, and its own term is {says}", wire.to);
-            ("RequestVote.1", message)
+            let why = if asked < own {
+                format!("its own term is {own}")
+            } else {
+                format!("its answer is of term {}", reply.term)
+            };
+            ("RequestVote.1", format!("{me} votes for {} in term {asked} at {moment}, and {why}", wire.to))
         }
         Said::Appended(reply) if reply.success && asked < own => {
             let message = format!(

@@ -184,6 +184,7 @@ impl Watchers {
         self.sights.lock().note(view);
         if let Some(by_time) = &mut self.by_time {
             by_time.campaigns.observe(moment, view);
+            by_time.terms.observe(moment, view);
         }
         if self.known.server(server).face.is_none() {
             self.persisted.begins(&self.known, view, moment)?;

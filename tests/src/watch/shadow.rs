@@ -6,8 +6,9 @@
 //! know after a crash either: a field that is never saved, or never read again, is found
 //! without any.
 //!
-//! In a run that is recorded that is done for every promise and every sync. Otherwise a
-//! few are drawn: a start costs about as much as twenty calls.
+//! In a run that is recorded that is done for every promise and every sync, as long as
+//! that is cheap, and then for one in a few. Otherwise fewer are drawn: a start costs about
+//! as much as twenty calls, and more where there is a long log to be read.
 //!
 //! Boundary: starts servers. What they must know is in `persisted.rs`.
 
@@ -30,6 +31,13 @@ use crate::check::{Broken, Kind};
 
 /// Of so many promises of the server that is looked at, one is drawn.
 const ONE_IN: u64 = 256;
+/// In a run that is recorded: what all the starts may cost before only some are made, in
+/// starts from an almost empty disk.
+const THOROUGH_COST: u64 = 1000;
+/// So many bytes cost as much to read as another start.
+const BYTES_A_START: u64 = 1000;
+/// Of so many promises and syncs, one is looked at from then on.
+const ONE_LATER: u64 = 32;
 /// So much virtual and CPU time has a server to show itself.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// And so many steps.
@@ -40,8 +48,10 @@ const STEPS_MAX: u64 = 200_000;
 pub struct Shadows {
     servers: usize,
     settings: Settings,
-    /// Every promise is looked at.
+    /// The run is recorded, and every promise is looked at.
     is_thorough: bool,
+    /// What the starts have cost so far.
+    cost: u64,
     /// The one that is looked at otherwise.
     chosen: ServerId,
     /// Kinds of messages of it that were looked at once.
@@ -90,6 +100,7 @@ impl Shadows {
             servers,
             settings,
             is_thorough: labsim::record::is_on(),
+            cost: 0,
             chosen: ServerId(u32::try_from(seed.checked_rem(servers as u64).unwrap_or(0)).expect("a few servers")),
             seen: 0,
             count: 0,
@@ -101,7 +112,7 @@ impl Shadows {
     /// True if what leaves now is to be compared with the disk.
     fn is_drawn(&mut self, wire: &Wire<'_>) -> bool {
         if self.is_thorough {
-            return true;
+            return self.is_affordable();
         }
         if wire.from != self.chosen {
             return false;
@@ -117,6 +128,12 @@ impl Shadows {
         self.seen |= 1 << kind;
         self.count += 1;
         is_first || self.count.is_multiple_of(ONE_IN)
+    }
+
+    /// In a run that is recorded: true if one more is to be looked at.
+    fn is_affordable(&mut self) -> bool {
+        self.count += 1;
+        self.cost < THOROUGH_COST || self.count.is_multiple_of(ONE_LATER)
     }
 
     /// Takes notice of a message that leaves.
@@ -159,7 +176,7 @@ impl Shadows {
     ///
     /// If a restart would have an entry that nobody ever had there.
     pub fn synced(&mut self, known: &Known, server: ServerId, moment: Duration) -> Result<(), Broken> {
-        if !self.is_thorough {
+        if !self.is_thorough || !self.is_affordable() {
             return Ok(());
         }
         let knows = self.ask(server, moment)?;
@@ -195,7 +212,9 @@ impl Shadows {
         {
             return Ok(Arc::clone(knows));
         }
-        let knows = start(self.servers, server, self.settings, disk::image_of(node)).map_err(|why| {
+        let image = disk::image_of(node);
+        self.cost += 1 + image.files().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() / BYTES_A_START;
+        let knows = start(self.servers, server, self.settings, image).map_err(|why| {
             let message = format!("{server} could not restart from its disk as it is at {}: {why}", at(moment));
             Broken::new(Kind::PromisedBeforePersisted, "Persistent", message).since([moment])
         })?;

@@ -19,10 +19,16 @@ use crate::check::{Broken, Kind};
 /// for nothing but the state's lock, and so for a disk.
 const PATIENCE: Duration = Duration::from_millis(1000);
 
+/// What one entry may take besides, where many are handed over in one go: after a restart
+/// without a snapshot that is the whole log.
+const AN_ENTRY: Duration = Duration::from_micros(200);
+
 /// Since when each server has been handing nothing over.
 #[derive(Debug)]
 pub struct Applying {
     waits: Vec<Option<Wait>>,
+    /// What each has handed over last, and how many entries that were.
+    handed: Vec<(Index, u32)>,
     slack: Duration,
 }
 
@@ -35,7 +41,7 @@ struct Wait {
 impl Applying {
     /// For so many servers, in a run that allows this much besides.
     pub fn new(servers: usize, slack: Duration) -> Self {
-        Self { waits: vec![None; servers], slack }
+        Self { waits: vec![None; servers], handed: vec![(0, 0); servers], slack }
     }
 
     /// The run allows this much from now on, if that is more than before.
@@ -45,7 +51,7 @@ impl Applying {
 
     /// A server starts.
     pub fn begin_life(&mut self, server: usize) {
-        self.waits[server] = None;
+        (self.waits[server], self.handed[server]) = (None, (0, 0));
     }
 
     /// Takes notice of a view.
@@ -54,14 +60,20 @@ impl Applying {
     ///
     /// If it shows that its server has handed nothing over for too long, and could.
     pub fn observe(&mut self, view: &View, moment: Duration) -> Result<(), Broken> {
-        let wait = &mut self.waits[view.server.0 as usize];
+        let server = view.server.0 as usize;
+        let (last, entries) = &mut self.handed[server];
+        if view.last_applied > *last {
+            (*last, *entries) = (view.last_applied, u32::try_from(view.last_applied - *last).unwrap_or(u32::MAX));
+        }
+        let allowed = PATIENCE + 10 * self.slack + AN_ENTRY * *entries;
+        let wait = &mut self.waits[server];
         if view.last_applied >= view.commit_index {
             *wait = None;
             return Ok(());
         }
         match wait {
             Some(wait) if wait.applied == view.last_applied => {
-                if moment < wait.since + PATIENCE + 10 * self.slack {
+                if moment < wait.since + allowed {
                     return Ok(());
                 }
                 let threads = watch::waiting_threads(NodeId(view.server.0));
@@ -103,6 +115,8 @@ mod tests {
     fn a_service_is_not_kept_waiting_2b() {
         judged(&[(0, 3, 3), (100, 4, 3), (101, 4, 4), (3000, 5, 4), (3001, 5, 5)]).unwrap();
         judged(&[(0, 4, 3), (900, 5, 4), (1800, 6, 5)]).unwrap(); // Slow, and it moves.
+        judged(&[(0, 9000, 9000), (10, 9001, 9000), (2000, 9001, 9000)]).unwrap(); // Many at once.
+        assert!(judged(&[(0, 9000, 9000), (10, 9001, 9000), (3000, 9001, 9000)]).is_err());
         let broken = judged(&[(0, 3, 3), (100, 4, 3), (600, 4, 3), (1200, 4, 3)]).unwrap_err();
         assert_eq!(broken.rule, Some("Stuck"));
         assert!(broken.message.starts_with("S1 knows since 0.100s that index 4 is committed"), "{}", broken.message);

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use raft::{ELECTION_TIMEOUT, ServerId, Term};
+use raft::{ELECTION_TIMEOUT, RoleName, ServerId, Term, View};
 
 use super::at;
 use super::wire::{Said, Wire};
@@ -30,7 +30,7 @@ pub struct Terms {
 struct Known {
     spoken: Rising,
     told: Rising,
-    /// When it last said what a leader says, or was told that.
+    /// When it last led, or said what a leader says, or was told that.
     leader: Option<Duration>,
 }
 
@@ -69,6 +69,13 @@ impl Terms {
     pub fn begin_life(&mut self, server: ServerId) {
         let known = &mut self.servers[server.0 as usize];
         (known.told, known.leader) = (Rising::default(), None);
+    }
+
+    /// Takes notice of a view: a leader may not have sent anything yet.
+    pub fn observe(&mut self, moment: Duration, view: &View) {
+        if view.role == RoleName::Leader {
+            self.servers[view.server.0 as usize].leader = Some(moment);
+        }
     }
 
     /// Takes notice of a message.
@@ -118,6 +125,7 @@ fn breach(
 mod tests {
     use super::*;
     use crate::watch::testing::{S0, S1, append, id, stand};
+    use crate::watch::view_of;
     use crate::watch::wire::{Said, wire};
     use raft::AppendEntriesReply;
 
@@ -170,6 +178,15 @@ mod tests {
             let answer = AppendEntriesReply { term: 2, ..Default::default() };
             let broken = hear(1500, 1, true, Said::Appended(&answer)).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{S0} after {millis} ms");
+        }
+        // It has just been elected, and sent nothing yet.
+        for (role, rule) in [(RoleName::Leader, None), (RoleName::Follower, Some("AllServers.2"))] {
+            let mut watcher = Terms::new(2);
+            watcher.observe(Duration::ZERO, &View { role, ..view_of(0) });
+            watcher.hear(&wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
+            let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::AppendEntries(&heartbeat)) };
+            let broken = watcher.hear(&late).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule);
         }
     }
 }
