@@ -66,9 +66,9 @@ pub const ELECTION_TIME: Duration = Duration::from_millis(1000);
 const THREAD_START_US: [u64; 5] = [0, 0, 200, 1000, 5000];
 
 /// The same in the labs of the key-value service. A client that is answered calls again at
-/// once: on threads that start at once it would make twenty thousand calls a second, which
+/// once: on threads that start at once it would make thousands of calls a second, which
 /// no machine does that has a network in between.
-const KV_THREAD_START_US: [u64; 3] = [1000, 3000, 5000];
+const KV_THREAD_START_US: [u64; 3] = [3000, 6000, 10000];
 
 /// The file in which servers keep their snapshot; all others are Raft's state.
 const SNAPSHOT_FILE: &str = "snapshot";
