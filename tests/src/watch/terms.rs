@@ -5,7 +5,8 @@
 //! leaves, by a thread that waits for its turn meanwhile. So a moment is granted.
 //!
 //! A server may ignore a candidate while it hears a leader, or leads: then it was told of
-//! no term by it (§6, "disruptive servers").
+//! no term by it (§6, "disruptive servers"). It does not look at the question the moment
+//! that it arrives: by then it may lead.
 //!
 //! Boundary: two tables of terms. Knows no roles.
 
@@ -32,6 +33,8 @@ struct Known {
     told: Rising,
     /// When it last led, or said what a leader says, or was told that.
     leader: Option<Duration>,
+    /// What candidates have told it lately, and it may yet ignore.
+    candidates: Vec<(Term, Duration)>,
 }
 
 /// The highest term of something, and since when; the one before that, too.
@@ -39,6 +42,27 @@ struct Known {
 struct Rising {
     highest: (Term, Duration),
     before: (Term, Duration),
+}
+
+impl Known {
+    /// It leads at `moment`, or hears a leader.
+    fn has_leader(&mut self, moment: Duration) {
+        self.heed(moment);
+        self.leader = Some(moment);
+        self.candidates.clear();
+    }
+
+    /// Candidates that were not ignored by now were heard.
+    fn heed(&mut self, moment: Duration) {
+        let told = &mut self.told;
+        self.candidates.retain(|(term, since)| {
+            let is_recent = moment <= *since + IN_THE_MAKING;
+            if !is_recent {
+                told.note(*term, *since);
+            }
+            is_recent
+        });
+    }
 }
 
 impl Rising {
@@ -68,13 +92,13 @@ impl Terms {
     /// and may not have had the time to write down.
     pub fn begin_life(&mut self, server: ServerId) {
         let known = &mut self.servers[server.0 as usize];
-        (known.told, known.leader) = (Rising::default(), None);
+        *known = Known { spoken: known.spoken, ..Known::default() };
     }
 
     /// Takes notice of a view: a leader may not have sent anything yet.
     pub fn observe(&mut self, moment: Duration, view: &View) {
         if view.role == RoleName::Leader {
-            self.servers[view.server.0 as usize].leader = Some(moment);
+            self.servers[view.server.0 as usize].has_leader(moment);
         }
     }
 
@@ -87,13 +111,16 @@ impl Terms {
         let (term, moment) = (wire.term(), wire.at);
         let known = &mut self.servers[if wire.leaves { wire.from } else { wire.to }.0 as usize];
         if wire.is_a_leaders() {
-            known.leader = Some(moment);
+            known.has_leader(moment);
         }
+        known.heed(moment);
         if !wire.leaves {
             let has_a_leader =
                 known.leader.is_some_and(|since| moment - since < ELECTION_TIMEOUT.start + IN_THE_MAKING);
-            if !(has_a_leader && matches!(wire.said, Said::RequestVote(_))) {
-                known.told.note(term, moment);
+            match wire.said {
+                Said::RequestVote(_) if has_a_leader => {}
+                Said::RequestVote(_) => known.candidates.push((term, moment)),
+                _ => known.told.note(term, moment),
             }
             return Ok(());
         }
@@ -179,6 +206,12 @@ mod tests {
             let broken = hear(1500, 1, true, Said::Appended(&answer)).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{S0} after {millis} ms");
         }
+        // It was asked, and is elected before it has looked at the question.
+        let mut watcher = Terms::new(2);
+        watcher.hear(&wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
+        watcher.observe(Duration::from_millis(50), &View { role: RoleName::Leader, ..view_of(0) });
+        let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::AppendEntries(&heartbeat)) };
+        watcher.hear(&late).unwrap();
         // It has just been elected, and sent nothing yet.
         for (role, rule) in [(RoleName::Leader, None), (RoleName::Follower, Some("AllServers.2"))] {
             let mut watcher = Terms::new(2);
