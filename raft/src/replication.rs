@@ -207,8 +207,8 @@ impl State {
         }
         progress.heartbeat_due = now + HEARTBEAT_INTERVAL;
         progress.in_flight = progress.next <= last;
-        progress.asked_round = round;
         let next = progress.next;
+        progress.asked_round = round;
         Due::Now(self.request_from(next))
     }
 
