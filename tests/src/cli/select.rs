@@ -79,7 +79,7 @@ mod tests {
         // An exact name is that test, even where it is a piece of another.
         assert_eq!(names(&["reelection_2a"]), ["reelection_2a"]);
         assert_eq!(names(&["election"]).len(), 3);
-        assert_eq!(names(&["many", "initial", "many"]), ["initial_election_2a", "many_elections_2a"]);
+        assert_eq!(names(&["many_el", "initial", "many_el"]), ["initial_election_2a", "many_elections_2a"]);
     }
 
     #[test]
