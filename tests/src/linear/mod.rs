@@ -9,7 +9,7 @@
 //! [`check`] looks for such moments, or rather for the order that they make. That is
 //! hard in general, and easy for most histories, because few calls overlap at a time:
 //!
-//! - The [search] is Wing and Gong's (1993): place an operation that may come next,
+//! - The search (`search.rs`) is Wing and Gong's (1993): place an operation that may come next,
 //!   go on, come back when it leads nowhere.
 //! - It is memoised (Lowe, 2017): two orders of the same operations that end in the
 //!   same state have the same future. Without that, ten writes that overlap cost ten
@@ -17,9 +17,9 @@
 //! - It goes key by key ([Horn and Kroening](https://arxiv.org/abs/1504.00204), 2015,
 //!   call it P-compositionality; porcupine made it known): keys know nothing of each
 //!   other.
-//! - It [leaves out](search) what something else does as well. In a history of appends
+//! - It leaves out (`search.rs`) what something else does as well. In a history of appends
 //!   with different texts and of gets, that is nearly all.
-//! - A [state](model) is a number, however long the text is.
+//! - A state (`model.rs`) is a number, however long the text is.
 //!
 //! What is bounded: steps, time and memory, by [`Limits`]. Who exceeds them gets
 //! [`Verdict::Unknown`], and never a pass. Finding out is NP-complete, so some history
