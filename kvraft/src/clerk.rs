@@ -30,7 +30,8 @@ pub enum Why {
 /// A call without an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClerkError {
-    /// It has not been executed, and never will be. To call again is safe.
+    /// It has not been executed, and never will be. To call again is safe, on a network
+    /// that does not double requests.
     NotExecuted(Why),
     /// It has been executed, or will be, or never: once at most. To call again may do it
     /// twice.

@@ -30,7 +30,8 @@
 //! # What a clerk may conclude
 //!
 //! An answer is what was executed, once. [`ClerkError::NotExecuted`]: it was not, and
-//! never will be. [`ClerkError::MaybeExecuted`]: it was, or will be, or never: once at
+//! never will be, unless the network doubles requests: a copy that comes late may find
+//! another server there than its twin. [`ClerkError::MaybeExecuted`]: it was, or will be, or never: once at
 //! most. A clerk without a [`patience`](Clerk::with_patience) asks until it knows.
 //!
 //! # Reads

@@ -118,9 +118,9 @@ pub(super) fn speed(lab: &Lab) {
     let taken = lab.with_client(|client| {
         client.put("0", "");
         let begun = labsim::elapsed();
-        (0..APPENDS).for_each(|number| client.append("0", &text(0, number)));
+        (0..APPENDS).for_each(|number| client.append("0", &text(0, 0, number)));
         let taken = labsim::elapsed() - begun;
-        expect_appends(client, 0, APPENDS);
+        expect_appends(client, 0, 0, APPENDS);
         taken
     });
 
@@ -144,7 +144,7 @@ fn unreliable_one_key(lab: &Lab) {
     let all: Vec<usize> = (0..lab.count()).collect();
     lab.with_client(|client| client.put("k", ""));
     let work = |number| {
-        lab.client(&all, move |client| (0..APPENDS).for_each(|count| client.append("k", &text(number, count))))
+        lab.client(&all, move |client| (0..APPENDS).for_each(|count| client.append("k", &text(0, number, count))))
     };
     let clients: Vec<_> = (0..CLIENTS).map(work).collect();
     clients.into_iter().for_each(|client| lab.finish(client));
@@ -152,7 +152,7 @@ fn unreliable_one_key(lab: &Lab) {
 
     lab.judge_history();
     for client in 0..CLIENTS {
-        let places: Vec<_> = (0..APPENDS).map(|count| value.matches(&text(client, count)).count()).collect();
+        let places: Vec<_> = (0..APPENDS).map(|count| value.matches(&text(0, client, count)).count()).collect();
         let message =
             || format!("of client {client}'s appends there are {places:?} in {value:?}, and each was made once");
         lab.expect(places.iter().all(|times| *times == 1), "ExactlyOnce", message);

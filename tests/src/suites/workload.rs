@@ -16,6 +16,8 @@ use crate::harness::{Client, ELECTION_TIME, Lab, Service};
 /// How long the clients work in each round.
 const ROUND: Duration = Duration::from_secs(5);
 const ROUNDS: u32 = 3;
+/// How long they work before the first partition, where there are any.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What is asked of the service, and done to it meanwhile.
 #[derive(Clone, Copy, Default)]
@@ -33,14 +35,17 @@ pub(super) struct Workload {
 impl Workload {
     /// Does it, and judges all that was answered.
     pub(super) fn run(self, lab: &Lab) {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let is_over = Arc::new(AtomicBool::new(false));
             let all: Vec<usize> = (0..lab.count()).collect();
             let client = |number| {
                 let is_over = Arc::clone(&is_over);
-                lab.client(&all, move |client| self.work(client, number, &is_over))
+                lab.client(&all, move |client| self.work(client, round, number, &is_over))
             };
             let clients: Vec<_> = (0..self.clients).map(client).collect();
+            if self.partitions {
+                lab.run_for(QUIET);
+            }
             let partitioner = self.partitions.then(|| {
                 let (lab, is_over) = (lab.clone(), Arc::clone(&is_over));
                 thread::spawn("partitioner", move || split_again_and_again(&lab, &is_over))
@@ -63,7 +68,7 @@ impl Workload {
             if !self.random_keys {
                 lab.with_client(move |client| {
                     for (number, appends) in (0..).zip(appended) {
-                        expect_appends(client, number, appends);
+                        expect_appends(client, round, number, appends);
                     }
                 });
             }
@@ -73,7 +78,7 @@ impl Workload {
     }
 
     /// One client's round. Returns how often it has appended to its own key.
-    fn work(self, client: &mut Client, number: u64, is_over: &AtomicBool) -> u64 {
+    fn work(self, client: &mut Client, round: u32, number: u64, is_over: &AtomicBool) -> u64 {
         let own = number.to_string();
         let (mut appends, mut expected) = (0, String::new());
         if !self.random_keys {
@@ -81,7 +86,7 @@ impl Workload {
         }
         while !is_over.load(Ordering::Relaxed) {
             let key = if self.random_keys { client.draws.below(self.clients).to_string() } else { own.clone() };
-            let value = text(number, appends);
+            let value = text(round, number, appends);
             if client.draws.chance(0.5) {
                 client.append(&key, &value);
                 expected.push_str(&value);
@@ -99,24 +104,22 @@ impl Workload {
     }
 }
 
-/// What a client appends, and nobody else.
-pub(super) fn text(client: u64, count: u64) -> String {
-    format!("x {client} {count} y")
+/// What a client appends, and nobody else, nor the same client in another round.
+pub(super) fn text(round: u32, client: u64, count: u64) -> String {
+    format!("x {client} {round}.{count} y")
 }
 
 /// A client's key has each of its appends once, in order, and nothing else.
-pub(super) fn expect_appends(client: &mut Client, of: u64, count: u64) {
-    let expected: String = (0..count).map(|number| text(of, number)).collect();
+pub(super) fn expect_appends(client: &mut Client, round: u32, of: u64, count: u64) {
+    let expected: String = (0..count).map(|number| text(round, of, number)).collect();
     client.expect(&of.to_string(), &expected);
 }
 
 /// Splits the servers into two groups, each drawn by a coin for each server.
 fn split_again_and_again(lab: &Lab, is_over: &AtomicBool) {
-    const QUIET: Duration = Duration::from_millis(1000);
     const PERIOD_MS: u64 = 1000;
     const PERIOD_MORE_MS: u64 = 200;
 
-    lab.run_for(QUIET);
     while !is_over.load(Ordering::Relaxed) {
         let first: Vec<usize> = (0..lab.count()).filter(|_| lab.chance(0.5)).collect();
         lab.split(&first);
