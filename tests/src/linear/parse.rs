@@ -44,6 +44,7 @@ impl fmt::Display for Malformed {
 pub fn parse(text: &str) -> Result<Vec<Operation>, Malformed> {
     let mut history: Vec<Operation> = Vec::new();
     let mut open: Table<u64, usize> = Table::default();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text); // Some editors begin a file with it.
     for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
         let event = if text.trim_start().starts_with('{') { edn(text) } else { jepsen(text) };
         event
@@ -185,8 +186,14 @@ fn edn(line: &str) -> Result<Event<'_>, String> {
     let mut reader = Reader::new(line.trim());
     reader.expect('{')?;
     let (mut process_number, mut kind_word, mut function, mut key, mut value) = (None, None, None, None, Datum::Nil);
+    let mut names = Vec::new();
     while !reader.is_next('}') {
-        match reader.keyword()? {
+        let name = reader.keyword()?;
+        if names.contains(&name) {
+            return Err(format!("expected :{name} once in the map, and found it twice"));
+        }
+        names.push(name);
+        match name {
             "process" => process_number = Some(process(reader.number()?)?),
             "type" => kind_word = Some(kind(reader.keyword()?)?),
             "f" => function = Some(reader.keyword()?),

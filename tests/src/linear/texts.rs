@@ -170,6 +170,7 @@ pub(super) fn explain(case: &Case<'_>) -> Option<Finding> {
     let found = twice(case, &writes, &read)
         .or_else(|| from_the_future(case, &writes, &read))
         .or_else(|| missing(case, &writes, &read))
+        .or_else(|| overwritten(case, &writes, &read))
         .or_else(|| turned(case, &writes, &read))
         .or_else(|| beside_other_reads(case, &writes, &read));
     found.map(|finding| Finding { says: format!("{shown}, {}", finding.says), ..finding })
@@ -230,8 +231,9 @@ fn from_the_future(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Opt
 fn missing(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Option<Finding> {
     let base_writers = read.base().map_or(&[][..], |base| writes.writers(base));
     // What is surely after all that can have written the beginning is not hidden by it.
-    let is_hidden = |write: usize| {
-        read.base().is_some() && base_writers.iter().any(|base| *base == write || !case.precedes(*base, write))
+    let is_hidden = |write: usize| match read.base() {
+        Some(_) => base_writers.iter().any(|base| *base == write || !case.precedes(*base, write)),
+        None => could_be_emptied(case, write),
     };
     let mut stale = None;
     let mut gone: Vec<usize> = Vec::new();
@@ -241,8 +243,7 @@ fn missing(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Option<Find
             continue;
         }
         // An append of a text that others appended too may be one of those there.
-        let is_there =
-            !piece.is_put && read.place(piece).is_some() || piece.is_put && could_be_hidden(case, read, write);
+        let is_there = if piece.is_put { read.text.starts_with(piece.text) } else { read.place(piece).is_some() };
         if !is_there {
             gone.push(write);
         }
@@ -270,11 +271,44 @@ fn missing(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Option<Find
     finding(BreachKind::Stale, write, format!("which misses {what}: {} had returned before", case.told(write)))
 }
 
-/// Whether a put may have been overwritten by another one that the text does not show:
-/// by an empty one.
-fn could_be_hidden(case: &Case<'_>, read: &Read<'_>, put: usize) -> bool {
+/// Whether a write may have been overwritten by a put that no text shows: an empty one.
+fn could_be_emptied(case: &Case<'_>, write: usize) -> bool {
     let is_empty_put = |index: &usize| piece(case, *index) == Some(Piece { text: "", is_put: true });
-    read.base().is_none() && case.indexes.iter().any(|index| is_empty_put(index) && !case.precedes(*index, put))
+    let comes_between = |index: &usize| !case.precedes(*index, write) && !case.is_to_come(*index);
+    case.indexes.iter().any(|index| *index != write && is_empty_put(index) && comes_between(index))
+}
+
+/// A piece was surely overwritten: all who wrote it had returned before a put began, and
+/// that one had returned too.
+fn overwritten(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Option<Finding> {
+    let may_begin_with_a_put = writes.puts.keys().any(|put| !put.is_empty() && read.text.starts_with(put));
+    if read.base().is_none() && may_begin_with_a_put {
+        return None; // It can be taken apart in another way.
+    }
+    let is_put = |index: usize| piece(case, index).is_some_and(|piece| piece.is_put);
+    let puts: Vec<usize> =
+        case.indexes.iter().copied().filter(|index| is_put(*index) && case.precedes(*index, case.bad)).collect();
+    for piece in &read.pieces {
+        let overwriter = |writer: usize| puts.iter().copied().find(|put| case.precedes(writer, *put));
+        let mut writers: Vec<usize> =
+            writes.writers(*piece).iter().copied().filter(|writer| !case.is_to_come(*writer)).collect();
+        let total = read.pieces.iter().filter(|other| *other == piece).count();
+        let newer = writers.iter().filter(|writer| overwriter(**writer).is_none()).count();
+        if newer >= total {
+            continue;
+        }
+        writers.sort_by_key(|writer| (case.operation(*writer).returned_at, *writer));
+        let (last, put) = writers.iter().rev().find_map(|writer| Some((*writer, overwriter(*writer)?)))?;
+        let text = quoted(piece.text);
+        return if newer == 0 {
+            let says = format!("which has {text} of {}: {} had overwritten it", case.told(last), case.told(put));
+            finding(BreachKind::Stale, put, says)
+        } else {
+            let says = format!("which has {text} {total} times, and of these only {newer} can be newer than {}", case.told(put));
+            finding(BreachKind::Twice, put, says)
+        };
+    }
+    None
 }
 
 /// Two pieces stand there the other way round than they were written.

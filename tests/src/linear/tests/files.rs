@@ -16,7 +16,7 @@ fn value(text: &str) -> Outcome {
 
 #[test]
 fn jepsen_logs_are_read() {
-    let text = "INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
+    let text = "\u{feff}INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
                 INFO  jepsen.util - 1\t:invoke\t:cas\t[0 3]\n\
                 \n\
                 INFO  jepsen.util - 0\t:ok\t:read\tnil\n\
@@ -89,6 +89,7 @@ fn a_wrong_line_is_named_with_what_was_expected() {
             &[r#"{:process 1, :type :invoke, :f :read, :key "0"}"#],
             "line 1: expected no :key, because :read is of a register",
         ),
+        (&["{:process 1, :process 2}"], "line 1: expected :process once in the map, and found it twice"),
         (&["{:process 1, :type :invoke}"], "line 1: expected a :f in the map"),
         (
             &["{:process 1, :type :invoke"],

@@ -21,7 +21,7 @@ fn operation(line: &str) -> Operation {
     let text = |at: usize| -> Arc<str> { words[at].replace('_', " ").into() };
     let call = match words[2] {
         "get" => Call::Get { key: text(3) },
-        "put" => Call::Put { key: text(3), value: text(4) },
+        "put" => Call::Put { key: text(3), value: words[4].trim_matches('"').replace('_', " ").into() },
         "append" => Call::Append { key: text(3), value: text(4) },
         "read" => Call::Read,
         "write" => Call::Write(text(3)),
@@ -227,6 +227,39 @@ fn twice() {
         "client 1's Get(\"k\") at 0.004s..0.005s returned \"x 0 0 yx 0 0 y\", which has \"x 0 0 y\" 2 times: client \
          0's Append(\"k\", \"x 0 0 y\") at 0.000s..0.009s took effect more than once",
     );
+}
+
+/// An empty put shows in no text, and hides all that was before it.
+#[test]
+fn overwritten_by_nothing() {
+    says(
+        &["0 0..1 put k a", "1 2..3 put k \"\"", "2 4..5 get k -> a"],
+        BreachKind::Stale,
+        2,
+        Some(1),
+        "client 2's Get(\"k\") at 0.004s..0.005s returned \"a\", which has \"a\" of client 0's Put(\"k\", \"a\") at \
+         0.000s..0.001s: client 1's Put(\"k\", \"\") at 0.002s..0.003s had overwritten it",
+    );
+    says(
+        &[
+            "0 0..1 append k p",
+            "0 2..3 append k q",
+            "0 4..5 put k \"\"",
+            "0 6..7 append k p",
+            "1 8..9 get k -> pp",
+        ],
+        BreachKind::Twice,
+        4,
+        Some(2),
+        "client 1's Get(\"k\") at 0.008s..0.009s returned \"pp\", which has \"p\" 2 times, and of these only 1 can be \
+         newer than client 0's Put(\"k\", \"\") at 0.004s..0.005s",
+    );
+    // Who may come after it is not hidden by it.
+    let lines = ["0 0..1 put k \"\"", "0 2..3 append k p", "0 4..5 append k q", "1 6..7 get k -> p"];
+    assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Stale, Some(2)));
+    // What begins with a put is not what was appended before that one.
+    let lines = ["0 0..1 append k a", "0 2..3 put k a", "1 4..9 append k b", "0 5..6 get k -> ab", "1 10..11 get k -> a"];
+    assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Stale, Some(2)));
 }
 
 #[test]
