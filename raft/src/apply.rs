@@ -3,11 +3,17 @@
 //! Boundary: order. What the service does with it is its own affair.
 
 use bytes::Bytes;
+// BEGIN 2B
 use labsim::channel::Sender;
+// END 2B
 
 use crate::message::{Index, Term};
+// BEGIN 2B
+// STUB #[cfg(doc)]
+// STUB use crate::peer::Raft;
 use crate::peer::Raft;
 use crate::state::State;
+// END 2B
 
 /// What a service is told, in the order of the log.
 ///
@@ -45,6 +51,7 @@ impl ApplyMsg {
     }
 }
 
+// BEGIN 2B
 impl Raft {
     /// Tells the service what is committed, each thing once in this life. Ends
     /// when this server is killed, or the service is gone.
@@ -98,3 +105,4 @@ impl State {
         messages
     }
 }
+// END 2B

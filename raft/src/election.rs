@@ -11,25 +11,36 @@
 //! Boundary: terms and votes. What a leader does with its office is in
 //! `replication.rs`.
 
+// BEGIN 2A
 use std::collections::BTreeSet;
+// END 2A
 use std::sync::Arc;
 
+// BEGIN 2A
+// STUB use crate::message::{RequestVoteArgs, RequestVoteReply};
 use labsim::time::Instant;
 use labsim::{note, thread};
 
 use crate::message::{RequestVoteArgs, RequestVoteReply, ServerId};
+// END 2A
 use crate::peer::Raft;
+// BEGIN 2A
 use crate::state::{Role, State};
+// END 2A
 
 impl Raft {
     /// Stands for election whenever no leader was heard for too long. Ends when
     /// the peer is killed.
     pub(crate) fn run_elections(self: &Arc<Self>) {
+        // BEGIN 2A
+        // STUB panic!("2A: not implemented yet: raft/README.md#2a")
         while self.wait_for_election_deadline() {
             self.campaign();
         }
+        // END 2A
     }
 
+    // BEGIN 2A
     /// Waits until the election deadline has passed. Returns false if the peer
     /// was killed instead.
     fn wait_for_election_deadline(&self) -> bool {
@@ -80,12 +91,18 @@ impl Raft {
         }
     }
 
+    // END 2A
     /// Answers a candidate. A vote is a promise, and so is the term in a refusal.
     pub(crate) fn answer_request_vote(&self, args: &RequestVoteArgs) -> RequestVoteReply {
+        // BEGIN 2A
+        // STUB let _ = args;
+        // STUB panic!("2A: not implemented yet: raft/README.md#2a")
         self.promise(|state| state.handle_request_vote(args)) // Followers.1
+        // END 2A
     }
 }
 
+// BEGIN 2A
 impl State {
     /// Neither a leader nor a candidate that got our vote was heard for an election
     /// timeout, or the election came to nothing.
@@ -164,6 +181,7 @@ impl State {
         self.election_deadline = None;
     }
 }
+// END 2A
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 //!
 //! Boundary: a sequence with questions. Does not know who sends what to whom.
 
+// BEGIN 2B
 use crate::message::{Entry, EntryId, Index, Term};
 
 /// A server's log. It begins right after the entry `base`.
@@ -253,3 +254,4 @@ mod tests {
         }
     }
 }
+// END 2B

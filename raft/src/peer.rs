@@ -10,13 +10,19 @@ use std::sync::Arc;
 use labrpc::{ClientEnd, Service};
 use labsim::channel::Sender;
 use labsim::disk::Disk;
+// BEGIN 2A
+// STUB use labsim::node::Node;
+// STUB use labsim::sync::{Mutex, MutexGuard};
 use labsim::sync::{Condvar, Mutex, MutexGuard};
+// END 2A
 use labsim::thread;
 use labsim::time::Duration;
 
 use crate::apply::ApplyMsg;
 use crate::message::{ServerId, Term};
+// BEGIN 2C
 use crate::persist::Kept;
+// END 2C
 use crate::state::State;
 use crate::view::Publisher;
 
@@ -28,6 +34,14 @@ use crate::view::Publisher;
 /// and then looks whether a leader was heard stands up to two timeouts late: then
 /// this is the range of both together.)
 ///
+// BEGIN 2A
+// STUB /// Yours to choose (2A). Section 5.6 of the paper says what it depends on; the course
+// STUB /// wants a new leader within five seconds of a failure.
+// STUB pub const ELECTION_TIMEOUT: Range<Duration> = Duration::ZERO..Duration::ZERO;
+// STUB
+// STUB /// How often an idle leader sends to each peer. Yours to choose (2A): the labs allow ten
+// STUB /// times a second.
+// STUB pub const HEARTBEAT_INTERVAL: Duration = Duration::ZERO;
 /// At least twice the heartbeat interval, so that one lost heartbeat starts no
 /// election; and short enough that several elections fit into the five seconds
 /// within which a new leader is due.
@@ -36,6 +50,7 @@ pub const ELECTION_TIMEOUT: Range<Duration> = Duration::from_millis(250)..Durati
 /// How often an idle leader sends to each peer: ten times a second, which is as
 /// often as the labs allow.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
+// END 2A
 
 /// What may be chosen when a peer is started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +90,7 @@ impl std::error::Error for StartError {}
 pub struct Raft {
     /// Publishes a [`View`](crate::View) whenever it opens.
     state: Mutex<State>,
+    // BEGIN 2A
     /// This server came to lead, was deposed, or was killed.
     pub(crate) role_changed: Condvar,
     /// There is more to apply, or this server was killed.
@@ -82,13 +98,19 @@ pub struct Raft {
     /// A peer has answered in a round of reads, or this server does not lead any more,
     /// or was killed.
     pub(crate) leadership_confirmed: Condvar,
+    // END 2A
 
     // Fixed when the peer starts, or with a lock of its own.
     pub(crate) disk: Disk,
+    // BEGIN 2A
+    // STUB /// By the server that they lead to; the one to itself is not used.
+    // STUB pub(crate) ends: Vec<ClientEnd>,
     /// By the server that they lead to.
     links: Vec<PeerLink>,
+    // END 2A
 }
 
+// BEGIN 2A
 /// The way to one of the servers.
 pub(crate) struct PeerLink {
     pub(crate) end: ClientEnd,
@@ -96,6 +118,7 @@ pub(crate) struct PeerLink {
     /// or was killed.
     pub(crate) something_to_send: Condvar,
 }
+// END 2A
 
 impl Raft {
     /// Starts server `me` of the cluster that `ends` lead to, with what its disk
@@ -119,24 +142,39 @@ impl Raft {
         assert!((me.0 as usize) < ends.len(), "{me} is not one of {} servers", ends.len());
         assert!(settings.batch_entries >= 1, "a batch has at least one entry");
         let servers = (0..ends.len() as u32).map(ServerId).collect();
+        // BEGIN 2C
+        // STUB if Node::current().is_some_and(|node| node.life() > 0) {
+        // STUB     // This server has crashed and starts again: what has its disk kept?
+        // STUB     panic!("2C: not implemented yet: raft/README.md#2c");
+        // STUB }
+        // STUB let state = State::new(me, servers, settings);
         let state = State::new(me, servers, settings, Kept::load(&disk));
         let peers = state.peers();
+        // END 2C
         let raft = Arc::new(Self {
             state: Mutex::observed(state, Publisher::observer()),
+            // BEGIN 2A
             role_changed: Condvar::new(),
             commit_advanced: Condvar::new(),
             leadership_confirmed: Condvar::new(),
+            // END 2A
             disk,
+            // BEGIN 2A
+            // STUB ends,
             links: ends.into_iter().map(|end| PeerLink { end, something_to_send: Condvar::new() }).collect(),
+            // END 2A
         });
         let elections = Arc::clone(&raft);
         thread::spawn("elections", move || elections.run_elections());
+        // BEGIN 2B
+        // STUB let _ = apply; // 2B: where the service waits for what is committed.
         for peer in peers {
             let replicator = Arc::clone(&raft);
             thread::spawn(format!("replicator to {peer}"), move || replicator.run_replicator(peer));
         }
         let applier = Arc::clone(&raft);
         thread::spawn("applier", move || applier.run_applier(&apply));
+        // END 2B
         raft
     }
 
@@ -162,13 +200,17 @@ impl Raft {
     /// may still be sent, or told to the service, which has to go on receiving or to
     /// drop its receiver. What others ask is still answered.
     pub fn kill(&self) {
+        // BEGIN 2A
+        // STUB self.lock().killed = true; // 2A: who waits for what, and would not see it?
         self.with_state(|state| state.killed = true);
         self.role_changed.notify_all();
         self.commit_advanced.notify_all();
         self.leadership_confirmed.notify_all();
         self.wake_replicators();
+        // END 2A
     }
 
+    // BEGIN 2A
     /// The way to `peer`.
     pub(crate) fn link(&self, peer: ServerId) -> &PeerLink {
         &self.links[peer.0 as usize]
@@ -180,13 +222,18 @@ impl Raft {
         }
     }
 
+    // END 2A
+    // BEGIN 2A
+    // STUB /// The state. Whenever the guard is dropped, what it guards is published.
     /// The state, to look at, or to wait until there is something to do and take
     /// that. All else that is done to it goes through the door.
+    // END 2A
     #[track_caller]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
+    // BEGIN 2A
     /// The door to the state: runs `body` with the lock held, and leaves the peer fit
     /// to be seen.
     #[track_caller]
@@ -222,6 +269,7 @@ impl Raft {
             result
         })
     }
+    // END 2A
 }
 
 #[cfg(test)]

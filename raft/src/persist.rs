@@ -10,6 +10,7 @@
 //!
 //! Boundary: the files and their format. When to save is decided by the threads.
 
+// BEGIN 2C
 use bytes::Bytes;
 use labsim::disk::Disk;
 use serde::{Deserialize, Serialize};
@@ -214,3 +215,4 @@ mod tests {
         assert_eq!(journal.cut(11 + 50), 50 * one.len());
     }
 }
+// END 2C

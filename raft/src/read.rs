@@ -8,19 +8,26 @@
 //! that anybody was told of before. The service waits until that much is applied, and
 //! answers from its own state.
 //!
+// BEGIN 3A
 //! What is sent are the usual requests, empty ones mostly. They are counted in *rounds*:
 //! a read opens a round, and each answer is to the round in which its request was made.
 //! Reads that come while a round is under way share the next one.
 //!
+// END 3A
 //! Boundary: leadership, confirmed. What is read, and where, is the service's affair.
 
 use std::fmt;
 
 use labsim::time::Instant;
 
+// BEGIN 3A
+// STUB use crate::message::Index;
 use crate::message::{Index, ServerId, Term};
+// END 3A
 use crate::peer::Raft;
+// BEGIN 3A
 use crate::state::{Role, State};
+// END 3A
 
 /// Why a read cannot be answered from what this server has. Nothing was executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +67,9 @@ impl Raft {
     ///
     /// See [`ReadError`]. [`ReadError::TimedOut`] if it is not certain by `deadline`.
     pub fn read_index(&self, deadline: Instant) -> Result<Index, ReadError> {
+        // BEGIN 3A
+        // STUB let _ = deadline; // Optional: see raft/README.md.
+        // STUB Err(ReadError::NothingCommitted)
         let (term, round, index) = self.with_state(State::begin_read)?;
         self.wake_replicators(); // Not at the next heartbeat: now.
         let mut state = self.lock();
@@ -74,9 +84,11 @@ impl Raft {
             state if !state.is_confirmed(round) => Err(ReadError::TimedOut),
             _ => Ok(index),
         }
+        // END 3A
     }
 }
 
+// BEGIN 3A
 impl State {
     /// Opens a round. Returns the term, the round, and what is committed.
     pub(crate) fn begin_read(&mut self) -> Result<(Term, u64, Index), ReadError> {
@@ -114,6 +126,7 @@ impl State {
         is_news
     }
 }
+// END 3A
 
 #[cfg(test)]
 mod tests {

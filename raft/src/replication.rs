@@ -8,9 +8,15 @@
 //! Boundary: AppendEntries. How a server came to lead is in `election.rs`; what
 //! becomes of committed entries, in `apply.rs`.
 
+// BEGIN 2A
 use std::sync::Arc;
 
+// END 2A
 use bytes::Bytes;
+
+// BEGIN 2A
+// STUB use crate::message::{AppendEntriesArgs, AppendEntriesReply, EntryId};
+// STUB use crate::peer::{Raft, StartError};
 use labsim::thread;
 use labsim::time::Instant;
 
@@ -20,7 +26,9 @@ use crate::message::{
 use crate::peer::{HEARTBEAT_INTERVAL, Raft, StartError};
 use crate::state::{Role, State};
 use crate::view::PeerProgress;
+// END 2A
 
+// BEGIN 2A
 /// A leader's view of one follower's log. Invariant: `matched < next`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Progress {
@@ -56,6 +64,7 @@ pub(crate) enum Due {
     /// Not while this server does not lead.
     Never,
 }
+// END 2A
 
 impl Raft {
     /// Appends a command to the log, if this server leads. Returns at once where the
@@ -73,6 +82,9 @@ impl Raft {
     /// and will never be applied because of this call.
     pub fn start(&self, command: impl Into<Bytes>) -> Result<EntryId, StartError> {
         let command = command.into();
+        // BEGIN 2B
+        // STUB let _ = command;
+        // STUB panic!("2B: not implemented yet: raft/README.md#2b")
         let started = self.with_state(|state| {
             let id = state.append_command(command)?;
             if state.quorum() == 1 {
@@ -82,8 +94,10 @@ impl Raft {
         })?;
         self.wake_replicators(); // Not at the next heartbeat: now.
         Ok(started)
+        // END 2B
     }
 
+    // BEGIN 2A
     /// Sends to one peer for as long as this server leads: at once when it is
     /// elected, when there is something new, and when idle for too long. Ends
     /// when this server is killed.
@@ -159,12 +173,18 @@ impl Raft {
         state.advance_commit_by_majority();
     }
 
+    // END 2A
     /// Answers a leader. What is in the answer is a promise.
     pub(crate) fn answer_append_entries(&self, args: &AppendEntriesArgs) -> AppendEntriesReply {
+        // BEGIN 2A
+        // STUB let _ = args;
+        // STUB panic!("2A: not implemented yet: raft/README.md#2a")
         self.promise(|state| state.handle_append_entries(args)) // Followers.1
+        // END 2A
     }
 }
 
+// BEGIN 2A
 impl State {
     /// Leaders.2, its first half: a command from a client is appended. It is
     /// answered when the service has applied it, which is the service's part.
@@ -369,6 +389,7 @@ impl Progress {
         true
     }
 }
+// END 2A
 
 #[cfg(test)]
 mod tests;

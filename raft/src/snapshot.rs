@@ -6,9 +6,14 @@
 //!
 //! Boundary: InstallSnapshot. Does not look into a snapshot.
 
+// BEGIN 2D
+// STUB use crate::message::{Index, InstallSnapshotArgs, InstallSnapshotReply};
 use crate::message::{EntryId, Index, InstallSnapshotArgs, InstallSnapshotReply, ServerId};
+// END 2D
 use crate::peer::Raft;
+// BEGIN 2D
 use crate::state::State;
+// END 2D
 use bytes::Bytes;
 
 impl Raft {
@@ -23,15 +28,24 @@ impl Raft {
     /// If the entry at `index` was not handed out to the service yet.
     pub fn snapshot(&self, index: Index, data: impl Into<Bytes>) {
         let data = data.into();
+        // BEGIN 2D
+        // STUB let _ = (index, data);
+        // STUB panic!("2D: not implemented yet: raft/README.md#2d")
         self.promise(|state| state.take_snapshot(index, data));
+        // END 2D
     }
 
     /// Answers a leader. What is in the answer is a promise.
     pub(crate) fn answer_install_snapshot(&self, args: &InstallSnapshotArgs) -> InstallSnapshotReply {
+        // BEGIN 2D
+        // STUB let _ = args;
+        // STUB panic!("2D: not implemented yet: raft/README.md#2d")
         self.promise(|state| state.handle_install_snapshot(args)) // Followers.1
+        // END 2D
     }
 }
 
+// BEGIN 2D
 impl State {
     /// Replaces the log up to `index` by what the service made of it.
     pub(crate) fn take_snapshot(&mut self, index: Index, data: Bytes) {
@@ -98,6 +112,7 @@ impl State {
         progress.is_some_and(|progress| progress.advance(asked.last_included.index))
     }
 }
+// END 2D
 
 #[cfg(test)]
 mod tests {

@@ -1,16 +1,24 @@
 //! What a peer knows, and the rules that hold for all servers.
 //!
+// BEGIN 2A
 //! A method that takes `&mut State` runs inside a critical section by
 //! construction. None of them locks or sends, and only `save_unsaved` waits: for
 //! the disk. So this file, and the `impl State` blocks of its neighbours, can be
 //! stepped in a test without a thread in sight.
 //!
+// END 2A
 //! Boundary: state and its changes. Locks and threads are in `peer.rs`.
 
+// BEGIN 2A
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+// END 2A
 use labsim::time::Instant;
+
+// BEGIN 2A
+// STUB use crate::message::{Entry, EntryId, Index, ServerId, Term};
+// STUB use crate::peer::Settings;
 use labsim::{note, rand};
 
 use crate::log::Log;
@@ -18,11 +26,13 @@ use crate::message::{Index, ServerId, Term};
 use crate::peer::{ELECTION_TIMEOUT, Settings};
 use crate::persist::{Journal, Kept, Unsaved};
 use crate::replication::Progress;
+// END 2A
 use crate::view::{RoleName, StateView};
 
 /// Everything one peer knows, behind one lock.
 ///
 /// The groups follow the box "State" of Figure 2 from top to bottom.
+// BEGIN 2A
 ///
 /// Invariants, checked at the end of every critical section:
 ///
@@ -33,42 +43,66 @@ use crate::view::{RoleName, StateView};
 /// - `log.base <= commit_index <= log.last`, and `last_applied <= commit_index`
 /// - `log.last.term <= current_term`
 /// - for each peer of a leader, `matched < next` and `matched <= log.last`
+// END 2A
 pub(crate) struct State {
     // Fixed when the peer starts.
     pub(crate) me: ServerId,
     pub(crate) servers: Vec<ServerId>,
     pub(crate) settings: Settings,
 
+    // BEGIN 2C
+    // STUB // Persistent state on all servers.
     // Persistent state on all servers. Whoever changes one of these says so in
     // `unsaved`.
+    // END 2C
     pub(crate) current_term: Term,
     pub(crate) voted_for: Option<ServerId>,
+    // BEGIN 2B
+    // STUB /// Index 1 is at 0. 2D: from the one after the snapshot on.
+    // STUB pub(crate) log: Vec<Entry>,
     pub(crate) log: Log,
+    // END 2B
+    // BEGIN 2D
+    // STUB // 2D: the snapshot, and the last entry that is in it.
     /// What the service wrote of itself up to the log's base (§7).
     pub(crate) snapshot: Bytes,
+    // END 2D
 
     // Volatile state on all servers.
     pub(crate) commit_index: Index,
+    // BEGIN 2D
+    // STUB /// The last entry that the service has been, or is being, told of.
     /// The last entry that the service has been, or is being, told of. While it is
     /// before the log's base, the service has yet to be told of the snapshot.
+    // END 2D
     pub(crate) last_applied: Index,
 
+    // BEGIN 2A
+    // STUB // What this server is at present.
+    // STUB pub(crate) role: RoleName,
+    // STUB // 2A: a candidate's votes. 2B: volatile state on leaders.
     // What this server is at present. Volatile state on leaders is in there.
     pub(crate) role: Role,
+    // END 2A
 
     // Not in Figure 2: what a peer with threads needs besides.
     /// When to stand for election. A leader has no such moment.
     pub(crate) election_deadline: Option<Instant>,
+    // BEGIN 2C
     /// What is not on disk yet of the persistent state. Cleared only where that is
     /// saved.
     pub(crate) unsaved: Unsaved,
     /// Where on disk the entries lie that are saved.
     pub(crate) journal: Journal,
+    // END 2C
+    // BEGIN 3A
     /// How many reads have asked whether this server leads still, in this life.
     pub(crate) read_round: u64,
+    // END 3A
     pub(crate) killed: bool,
 }
 
+// BEGIN 2A
 /// What a peer is doing this term, and only what it needs for that.
 ///
 /// A candidate's votes lie in its variant, so that leaving the role forgets
@@ -80,8 +114,26 @@ pub(crate) enum Role {
     Candidate { votes: BTreeSet<ServerId> },
     Leader { progress: BTreeMap<ServerId, Progress> },
 }
+// END 2A
 
 impl State {
+    // BEGIN 2A
+    // STUB /// A follower, as every server starts (§5.2).
+    // STUB pub(crate) fn new(me: ServerId, servers: Vec<ServerId>, settings: Settings) -> Self {
+    // STUB     Self {
+    // STUB         me,
+    // STUB         servers,
+    // STUB         settings,
+    // STUB         current_term: 0,
+    // STUB         voted_for: None,
+    // STUB         log: Vec::new(),
+    // STUB         commit_index: 0,
+    // STUB         last_applied: 0,
+    // STUB         role: RoleName::Follower,
+    // STUB         election_deadline: None,
+    // STUB         killed: false,
+    // STUB     }
+    // STUB }
     /// A follower, as every server starts (§5.2), with what its disk kept.
     pub(crate) fn new(me: ServerId, servers: Vec<ServerId>, settings: Settings, kept: Kept) -> Self {
         let mut state = Self {
@@ -116,10 +168,15 @@ impl State {
         self.servers.len() / 2 + 1
     }
 
+    // END 2A
     pub(crate) fn is_leader(&self) -> bool {
+        // BEGIN 2A
+        // STUB self.role == RoleName::Leader
         matches!(self.role, Role::Leader { .. })
+        // END 2A
     }
 
+    // BEGIN 2A
     /// Takes notice of a term in a request or a reply.
     ///
     /// Terms only ever rise, and a risen term is one in which this server has
@@ -168,27 +225,41 @@ impl State {
         self.election_deadline = Some(Instant::now() + rand::between(ELECTION_TIMEOUT));
     }
 
+    // END 2A
     /// What this server shows of itself.
     pub(crate) fn view(&self) -> StateView<'_> {
+        // BEGIN 2A
         let (role, progress) = match &self.role {
             Role::Follower => (RoleName::Follower, Vec::new()),
             Role::Candidate { .. } => (RoleName::Candidate, Vec::new()),
             Role::Leader { progress } => (RoleName::Leader, progress.iter().map(Progress::show).collect()),
         };
+        // END 2A
         StateView {
             server: self.me,
             term: self.current_term,
+            // BEGIN 2A
+            // STUB role: self.role,
             role,
+            // END 2A
             voted_for: self.voted_for,
+            // BEGIN 2B
+            // STUB base: EntryId::default(), // 2D: the last entry that is in the snapshot.
+            // STUB entries: &self.log,
             base: self.log.base(),
             entries: self.log.entries(),
+            // END 2B
             commit_index: self.commit_index,
             last_applied: self.last_applied,
+            // BEGIN 2B
+            // STUB progress: Vec::new(), // 2B: next and match index, of a leader's peers.
             progress,
+            // END 2B
             election_deadline: self.election_deadline,
         }
     }
 
+    // BEGIN 2A
     /// Panics if an invariant of this type does not hold.
     pub(crate) fn check_invariants(&self) {
         let Self { me, current_term, voted_for, commit_index, last_applied, .. } = self;
@@ -222,4 +293,5 @@ impl State {
             "{me} has applied {last_applied} and committed {commit_index} of a log from {base:?} to {last:?}"
         );
     }
+    // END 2A
 }

@@ -2,6 +2,7 @@
 //!
 //! Boundary: for the tests of this crate. Knows no threads.
 
+// BEGIN 2A
 use bytes::Bytes;
 
 use crate::message::{Entry, Index, RequestVoteReply, ServerId, Term};
@@ -65,3 +66,4 @@ pub(crate) fn stored(leader: &mut State, peer: ServerId, matched: Index) -> Prog
     progress.matched = matched;
     *progress
 }
+// END 2A

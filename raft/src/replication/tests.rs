@@ -2,6 +2,7 @@
 //!
 //! Boundary: steps `State`s by hand.
 
+// BEGIN 2B
 use super::*;
 use crate::message::RequestVoteReply;
 use crate::testing::entries_of;
@@ -370,3 +371,4 @@ fn a_new_leader_is_heard_at_once_2a() {
     leader.handle_vote_reply(B, &asked, &RequestVoteReply { term: leader.current_term, granted: true });
     assert!(matches!(leader.next_request(A, Instant::now()), Due::At(_)), "a late vote changes nothing");
 }
+// END 2B

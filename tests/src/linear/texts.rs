@@ -304,7 +304,10 @@ fn overwritten(case: &Case<'_>, writes: &Writes<'_>, read: &Read<'_>) -> Option<
             let says = format!("which has {text} of {}: {} had overwritten it", case.told(last), case.told(put));
             finding(BreachKind::Stale, put, says)
         } else {
-            let says = format!("which has {text} {total} times, and of these only {newer} can be newer than {}", case.told(put));
+            let says = format!(
+                "which has {text} {total} times, and of these only {newer} can be newer than {}",
+                case.told(put)
+            );
             finding(BreachKind::Twice, put, says)
         };
     }

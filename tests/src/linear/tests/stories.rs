@@ -241,13 +241,7 @@ fn overwritten_by_nothing() {
          0.000s..0.001s: client 1's Put(\"k\", \"\") at 0.002s..0.003s had overwritten it",
     );
     says(
-        &[
-            "0 0..1 append k p",
-            "0 2..3 append k q",
-            "0 4..5 put k \"\"",
-            "0 6..7 append k p",
-            "1 8..9 get k -> pp",
-        ],
+        &["0 0..1 append k p", "0 2..3 append k q", "0 4..5 put k \"\"", "0 6..7 append k p", "1 8..9 get k -> pp"],
         BreachKind::Twice,
         4,
         Some(2),
@@ -258,7 +252,8 @@ fn overwritten_by_nothing() {
     let lines = ["0 0..1 put k \"\"", "0 2..3 append k p", "0 4..5 append k q", "1 6..7 get k -> p"];
     assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Stale, Some(2)));
     // What begins with a put is not what was appended before that one.
-    let lines = ["0 0..1 append k a", "0 2..3 put k a", "1 4..9 append k b", "0 5..6 get k -> ab", "1 10..11 get k -> a"];
+    let lines =
+        ["0 0..1 append k a", "0 2..3 put k a", "1 4..9 append k b", "0 5..6 get k -> ab", "1 10..11 get k -> a"];
     assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Stale, Some(2)));
 }
 
