@@ -2,16 +2,21 @@
 
 PARTS := 2a 2b 2c 2d 3a 3b
 
+# BEGIN COURSE
+# STUB .PHONY: help lab test check real $(PARTS)
 .PHONY: help lab test check bench real bugs $(PARTS)
+# END COURSE
 
 help:
 	@echo "make 2a     the tests of a part, as cargo runs them: $(PARTS)"
 	@echo "make lab    all graded parts, many seeds, a report card"
 	@echo "make test   everything that has a test"
 	@echo "make check  format, lints and docs"
+# BEGIN COURSE
 	@echo "make bugs   known bugs in a copy of the solution, and what finds them"
-	@echo "make real   part 2A on OS threads, in real time"
 	@echo "make bench  what the simulator costs"
+# END COURSE
+	@echo "make real   part 2A on OS threads, in real time"
 
 $(PARTS):
 	cargo test $@
@@ -30,8 +35,10 @@ check:
 real:
 	cargo lab run 2a --real
 
+# BEGIN COURSE
 bugs:
 	cargo lab bugs
 
 bench:
 	cargo bench -p labsim
+# END COURSE

@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+// BEGIN 3A
+// STUB use labrpc::ClientEnd;
+// STUB use labsim::time::Duration;
 use labrpc::{CallError, ClientEnd};
 use labsim::thread;
 use labsim::time::{Duration, Instant};
@@ -12,10 +15,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::message::{Refusal, Request, SessionId, Write, WriteOutcome};
+// END 3A
 
+// BEGIN 3A
 /// How long to wait when every server was asked and none leads: an election takes a
 /// few hundred milliseconds.
 const NO_LEADER_PAUSE: Duration = Duration::from_millis(30);
+// END 3A
 
 /// Why a call was given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,15 +87,20 @@ impl std::error::Error for ClerkError {}
 /// ```
 pub struct Clerk {
     servers: Vec<ClientEnd>,
+    // BEGIN 3A
     /// Who led when last asked: an index into `servers`.
     leader: usize,
+    // END 3A
     /// How long a call may take. None: as long as it takes.
     patience: Option<Duration>,
+    // BEGIN 3A
     session: Option<SessionId>,
     /// The last call of the session.
     number: u64,
+    // END 3A
 }
 
+// BEGIN 3A
 /// What came of asking around.
 struct Asked<R> {
     /// None if the clerk's patience was over first.
@@ -97,6 +108,7 @@ struct Asked<R> {
     /// A try before the answer may have been executed, or may yet be.
     is_in_doubt: bool,
 }
+// END 3A
 
 impl Clerk {
     /// A clerk of the service on these servers, in any order, with all the time in the
@@ -107,7 +119,10 @@ impl Clerk {
     /// If there are no servers.
     pub fn new(servers: Vec<ClientEnd>) -> Self {
         assert!(!servers.is_empty(), "there is nobody to ask");
+        // BEGIN 3A
+        // STUB Self { servers, patience: None }
         Self { servers, leader: 0, patience: None, session: None, number: 0 }
+        // END 3A
     }
 
     /// The same, which gives a call up when it has taken so long. A try that is under way
@@ -123,8 +138,12 @@ impl Clerk {
     ///
     /// [`ClerkError::NotExecuted`] only, and only with a patience: a read changes nothing.
     pub fn get(&mut self, key: impl Into<String>) -> Result<String, ClerkError> {
+        // BEGIN 3A
+        // STUB let _ = key.into();
+        // STUB panic!("3A: not implemented yet: kvraft/README.md#3a")
         let asked = self.ask("Get", &key.into(), self.deadline());
         asked.answer.ok_or(ClerkError::NotExecuted(Why::OutOfPatience))
+        // END 3A
     }
 
     /// Gives a key a value.
@@ -133,7 +152,11 @@ impl Clerk {
     ///
     /// See [`ClerkError`]. Without a patience, only if the session has expired.
     pub fn put(&mut self, key: impl Into<String>, value: impl Into<String>) -> Result<(), ClerkError> {
+        // BEGIN 3A
+        // STUB let _ = (key.into(), value.into());
+        // STUB panic!("3A: not implemented yet: kvraft/README.md#3a")
         self.write(key.into(), Write::Put(value.into()))
+        // END 3A
     }
 
     /// Adds to the end of a key's value.
@@ -142,9 +165,14 @@ impl Clerk {
     ///
     /// As [`put`](Self::put).
     pub fn append(&mut self, key: impl Into<String>, value: impl Into<String>) -> Result<(), ClerkError> {
+        // BEGIN 3A
+        // STUB let _ = (key.into(), value.into());
+        // STUB panic!("3A: not implemented yet: kvraft/README.md#3a")
         self.write(key.into(), Write::Append(value.into()))
+        // END 3A
     }
 
+    // BEGIN 3A
     fn write(&mut self, key: String, write: Write) -> Result<(), ClerkError> {
         let deadline = self.deadline();
         let session = match self.session {
@@ -195,4 +223,5 @@ impl Clerk {
         }
         Asked { answer: None, is_in_doubt }
     }
+    // END 3A
 }

@@ -13,6 +13,11 @@
 //!                             └── Machine <── apply ───┘
 //! ```
 //!
+// BEGIN 3A
+// STUB //! # What is given
+// STUB //!
+// STUB //! The face, in `clerk.rs` and `server.rs`. README.md says what it has to do.
+// STUB //!
 //! # Exactly once
 //!
 //! A [`Clerk`] whose call brings no answer cannot know whether it was executed, and asks
@@ -59,18 +64,31 @@
 //! with the state's lock held. Sessions do not expire with time. Values are strings, and
 //! an append copies nothing but itself; a Get copies the whole value.
 //!
+// END 3A
 //! Boundary: uses raft's public face, labrpc and labsim. Knows no test.
 
+// BEGIN 3A
+// STUB #![allow(dead_code)] // Not all that is given is used yet. Take this out when it is.
+// STUB
+// END 3A
 mod clerk;
+// BEGIN 3A
 mod message;
 mod replica;
+// END 3A
 mod server;
+// BEGIN 3A
 mod sessions;
 mod store;
+// END 3A
 
 pub use clerk::{Clerk, ClerkError, Why};
+// BEGIN 3A
 pub use message::{Command, Refusal, Request, SessionId, Write, WriteOutcome};
 pub use replica::{ANSWER_TIMEOUT, Machine, Replica, SubmitError};
+// END 3A
 pub use server::{KvServer, Reads, Settings};
+// BEGIN 3A
 pub use sessions::{Freshness, Sessions};
 pub use store::{Answer, Store};
+// END 3A

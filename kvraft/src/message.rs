@@ -2,6 +2,7 @@
 //!
 //! Boundary: plain data. What a command does is in `store.rs`.
 
+// BEGIN 3A
 use std::fmt;
 
 use raft::Index;
@@ -87,3 +88,4 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+// END 3A

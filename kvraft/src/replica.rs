@@ -19,6 +19,7 @@
 //! Boundary: order and answers. What a command does is the machine's affair; who sends
 //! it, the service's.
 
+// BEGIN 3A
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -384,3 +385,4 @@ mod tests {
         assert_eq!(state.snapshot_if_due(None), None);
     }
 }
+// END 3A

@@ -1,18 +1,24 @@
 //! The service that clients call.
 //!
+// BEGIN 3A
+// STUB //! Boundary: messages in, answers out.
 //! Boundary: messages in, answers out. Order and waiting are in `replica.rs`, what
 //! commands do in `store.rs`.
+// END 3A
 
 use std::sync::Arc;
 
 use labrpc::{ClientEnd, Service};
 use labsim::channel;
 use labsim::disk::Disk;
+// BEGIN 3A
+// STUB use raft::{Raft, ServerId};
 use raft::{Raft, ReadError, ServerId};
 
 use crate::message::{Command, Refusal, Request, SessionId, WriteOutcome};
 use crate::replica::{Replica, SubmitError};
 use crate::store::{Answer, Store};
+// END 3A
 
 /// How a Get is answered. Both are linearizable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -45,7 +51,10 @@ impl Default for Settings {
 
 /// One server of the key-value service.
 pub struct KvServer {
+    // BEGIN 3A
+    // STUB raft: Arc<Raft>,
     replica: Arc<Replica<Store>>,
+    // END 3A
     reads: Reads,
 }
 
@@ -60,23 +69,37 @@ impl KvServer {
     pub fn new(ends: Vec<ClientEnd>, me: ServerId, disk: Disk, settings: Settings) -> Arc<Self> {
         let (apply_tx, apply_rx) = channel::unbounded();
         let raft = Raft::new(ends, me, disk, apply_tx, settings.raft);
+        // BEGIN 3A
+        // STUB if settings.max_raft_state.is_some() {
+        // STUB     panic!("3B: not implemented yet: kvraft/README.md#3b");
+        // STUB }
+        // STUB // What is committed comes out of `apply_rx`.
+        // STUB let _ = (Self { raft, reads: settings.reads }, apply_rx);
+        // STUB panic!("3A: not implemented yet: kvraft/README.md#3a")
         let store = Store::new(settings.sessions_max);
         let replica = Replica::new(raft, apply_rx, store, settings.max_raft_state);
         Arc::new(Self { replica, reads: settings.reads })
+        // END 3A
     }
 
     /// What this server offers: to clients, and Raft's own to the other servers.
     pub fn service(self: &Arc<Self>) -> Service {
+        // BEGIN 3A
+        // STUB self.raft.service() // 3A: and what clerks may call.
         let [opens, reads, writes] = [(); 3].map(|()| Arc::clone(self));
         let raft = self.raft().service();
         raft.method("OpenSession", move |()| opens.open_session())
             .method("Get", move |key: String| reads.get(key))
             .method("Write", move |request: Request| writes.write(request))
+        // END 3A
     }
 
     /// Its Raft.
     pub fn raft(&self) -> &Arc<Raft> {
+        // BEGIN 3A
+        // STUB &self.raft
         self.replica.raft()
+        // END 3A
     }
 
     /// Tells this server's threads to end. What others ask is still answered, mostly by
@@ -85,6 +108,7 @@ impl KvServer {
         self.raft().kill();
     }
 
+    // BEGIN 3A
     fn open_session(&self) -> Result<SessionId, Refusal> {
         match self.submit(&Command::OpenSession)? {
             Answer::Opened(id) => Ok(id),
@@ -121,4 +145,5 @@ impl KvServer {
             SubmitError::Unknown => Refusal::TimedOut,
         })
     }
+    // END 3A
 }

@@ -7,6 +7,7 @@
 //!
 //! Boundary: sessions and numbers. Does not know what the commands do.
 
+// BEGIN 3A
 use std::collections::{BTreeMap, BTreeSet};
 
 use raft::Index;
@@ -135,3 +136,4 @@ mod tests {
         }
     }
 }
+// END 3A

@@ -5,6 +5,7 @@
 //!
 //! Boundary: one machine. Knows no log and no network.
 
+// BEGIN 3A
 use std::collections::BTreeMap;
 
 use raft::{Bytes, Index};
@@ -134,3 +135,4 @@ mod tests {
         assert_eq!((answer, store.get("k")), (Answer::Written(WriteOutcome::SessionExpired), "ab".to_owned()));
     }
 }
+// END 3A

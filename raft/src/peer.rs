@@ -151,19 +151,17 @@ impl Raft {
         let state = State::new(me, servers, settings, Kept::load(&disk));
         let peers = state.peers();
         // END 2C
+        // BEGIN 2A
+        // STUB let raft = Arc::new(Self { state: Mutex::observed(state, Publisher::observer()), disk, ends });
         let raft = Arc::new(Self {
             state: Mutex::observed(state, Publisher::observer()),
-            // BEGIN 2A
             role_changed: Condvar::new(),
             commit_advanced: Condvar::new(),
             leadership_confirmed: Condvar::new(),
-            // END 2A
             disk,
-            // BEGIN 2A
-            // STUB ends,
             links: ends.into_iter().map(|end| PeerLink { end, something_to_send: Condvar::new() }).collect(),
-            // END 2A
         });
+        // END 2A
         let elections = Arc::clone(&raft);
         thread::spawn("elections", move || elections.run_elections());
         // BEGIN 2B

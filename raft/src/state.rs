@@ -134,6 +134,7 @@ impl State {
     // STUB         killed: false,
     // STUB     }
     // STUB }
+    // STUB
     /// A follower, as every server starts (§5.2), with what its disk kept.
     pub(crate) fn new(me: ServerId, servers: Vec<ServerId>, settings: Settings, kept: Kept) -> Self {
         let mut state = Self {

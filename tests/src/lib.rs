@@ -15,6 +15,7 @@
 //! | [`run`] | a test under a seed, and many of them at once, in worker processes |
 //! | [`report`] | results as text and JSON |
 //! | [`bank`] | bugs that are put into a copy of the solution, and what finds them |
+//! | [`starter`] | a student's workspace, made from this one |
 //! | [`cli`] | the `lab` command |
 //!
 //! `cargo test 2a` and `cargo lab run 2a` run the same bodies from the same
@@ -32,6 +33,7 @@ pub mod harness;
 pub mod linear;
 pub mod report;
 pub mod run;
+pub mod starter;
 pub mod suites;
 pub mod watch;
 

@@ -28,6 +28,7 @@ pub use self::bug::{Bug, load};
 pub use self::edit::Edit;
 pub use self::hunt::{Block, Find, block_seeds, hunt};
 pub use self::matrix::{HEADING, Row, block_line};
+pub(crate) use self::workshop::collect;
 pub use self::workshop::{Assertions, Workshop};
 
 /// The folder of the bank, in a workspace.

@@ -152,7 +152,7 @@ fn program_in(messages: &str) -> Option<PathBuf> {
 }
 
 /// Reads all files at and below `path`, by their names from `root` on.
-fn collect(root: &Path, path: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
+pub(crate) fn collect(root: &Path, path: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
     let whole = root.join(path);
     let failed = |error: std::io::Error| format!("{}: {error}", whole.display());
     if !whole.is_dir() {

@@ -1,4 +1,4 @@
-//! The `lab` command: `cargo lab list`, `run`, `replay`, `why`, `bugs`, `history`.
+//! The `lab` command: `cargo lab list`, `run`, `replay`, `why`, `bugs`, `history`, `starter`.
 //!
 //! Boundary: arguments in, lines and an exit code out.
 
@@ -9,6 +9,7 @@ mod record;
 mod replay;
 mod run;
 mod select;
+mod starter;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ enum Verb {
     Why(replay::Why),
     Bugs(bugs::Bugs),
     History(history::History),
+    Starter(starter::StarterArguments),
     /// Make runs for the process that started this one
     #[command(name = VERB, hide = true)]
     Worker,
@@ -69,6 +71,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Why(why) => why.execute(registry),
         Verb::Bugs(bugs) => bugs.execute(registry),
         Verb::History(history) => history.execute(),
+        Verb::Starter(starter) => starter.execute(),
         Verb::Worker => return serve(registry),
     };
     done.unwrap_or_else(|message| {

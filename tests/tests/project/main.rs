@@ -9,3 +9,4 @@ mod citations;
 mod command;
 mod history;
 mod record;
+mod starter;
