@@ -152,3 +152,7 @@ pub use message::{
 pub use peer::{ELECTION_TIMEOUT, HEARTBEAT_INTERVAL, Raft, Settings, StartError};
 pub use read::ReadError;
 pub use view::{PeerProgress, RoleName, Shown, StateView, View};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

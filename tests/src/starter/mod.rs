@@ -1,7 +1,7 @@
 //! A student's workspace, made from this one.
 //!
 //! The solution has marks: what stands between `BEGIN` and `END` is the student's to write
-//! ([`marks`]). So the starter cannot fall behind the solution, and what is given is code that
+//! (`marks.rs`). So the starter cannot fall behind the solution, and what is given is code that
 //! the tests have seen. All else is copied, but for what holds pieces of a solution or tests
 //! this workspace.
 //!
