@@ -327,6 +327,7 @@ mod tests {
             (vec![place(2, 1)], place(1, 1), vec![None]),
             (vec![place(2, 1)], place(1, 2), vec![lost]),
             (vec![place(2, 2)], place(1, 1), vec![None]),
+            (vec![place(1, 2)], place(1, 1), vec![lost]),
             (vec![place(1, 1), place(1, 2), place(2, 2)], place(1, 2), vec![lost, Some(Ok(5)), None]),
         ];
         for (waits, committed, known) in rows {
@@ -341,19 +342,23 @@ mod tests {
     #[test]
     fn an_answer_may_come_early_3a() {
         let mut state = waiting_at(&[]);
-        let (first, second) = (state.begin_call(), state.begin_call());
+        let first = state.begin_call();
         for index in 1..=2 {
             state.execute(place(index, 1), &labrpc::encode(&5_u64));
         }
-        assert_eq!(state.fate_so_far(place(1, 1)), Some(Ok(5)));
-        assert_eq!(state.fate_so_far(place(2, 2)), Some(Err(SubmitError::Lost)));
-        assert_eq!(state.fate_so_far(place(3, 1)), None);
-        state.end_call(first);
-        assert_eq!(state.fate_so_far(place(2, 1)), Some(Ok(10)), "the second may want it");
+        let (second, third) = (state.begin_call(), state.begin_call());
         state.execute(place(3, 1), &labrpc::encode(&5_u64));
+        state.end_call(third);
+        assert_eq!(state.fate_so_far(place(1, 1)), Some(Ok(5)), "the first may want it");
+        assert_eq!(state.fate_so_far(place(2, 2)), Some(Err(SubmitError::Lost)));
+        assert_eq!(state.fate_so_far(place(4, 1)), None);
+        state.end_call(first);
+        assert_eq!(state.early.len(), 1, "the second came later than the others");
+        assert_eq!(state.fate_so_far(place(3, 1)), Some(Ok(15)), "the second may want it");
+        state.execute(place(4, 1), &labrpc::encode(&5_u64));
         state.end_call(second);
         assert!(state.early.is_empty(), "nobody is left who may want it");
-        state.execute(place(4, 1), &labrpc::encode(&5_u64));
+        state.execute(place(5, 1), &labrpc::encode(&5_u64));
         assert!(state.early.is_empty());
 
         let call = state.begin_call();
@@ -368,6 +373,7 @@ mod tests {
         state.take_over(3, &Adder(7).snapshot());
         let unknown = Some(Err(SubmitError::Unknown));
         assert_eq!((fates(&state), state.machine.0), (vec![unknown, unknown, None], 7));
+        assert_eq!(state.last_applied, 3);
         state.execute(place(4, 1), &labrpc::encode(&1_u64));
         assert_eq!(fates(&state), [unknown, unknown, Some(Ok(8))], "what is known stays");
     }
@@ -381,6 +387,9 @@ mod tests {
             snapshots.extend(state.snapshot_if_due(Some(30)).map(|(index, _)| index));
         }
         assert_eq!(snapshots, [4, 8]);
+        state.take_over(12, &Adder(7).snapshot());
+        state.execute(place(13, 1), &labrpc::encode(&1_u64));
+        assert_eq!(state.snapshot_if_due(Some(10)), None, "the log begins anew");
         state.log_bytes = usize::MAX;
         assert_eq!(state.snapshot_if_due(None), None);
     }
