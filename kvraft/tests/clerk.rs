@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kvraft::{Clerk, ClerkError, KvServer, Reads, Settings, Why};
 use labrpc::{ClientEnd, Network};
 use labsim::node::Node;
-use labsim::time::Duration;
+use labsim::time::{Duration, Instant};
 use labsim::{Config, links, simulate, thread};
 use raft::ServerId;
 
@@ -63,7 +63,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 #[test]
 fn what_is_written_is_read_either_way_3a() {
     for reads in [Reads::Log, Reads::Index] {
-        on_each_seed(Settings { reads, ..Settings::default() }, |cluster| {
+        on_each_seed(Settings { reads, ..Settings::default() }, move |cluster| {
             cluster.client("client", |ends| {
                 let mut clerk = Clerk::new(ends);
                 assert_eq!(clerk.get("k"), Ok(String::new()));
@@ -71,6 +71,14 @@ fn what_is_written_is_read_either_way_3a() {
                 clerk.append("k", "b").unwrap();
                 assert_eq!(clerk.get("k"), Ok("ab".to_owned()));
             });
+            let committed = || {
+                let servers = cluster.servers.iter();
+                servers.filter_map(|server| server.raft().read_index(Instant::now() + PATIENCE).ok()).max()
+            };
+            let before = committed().expect("there is a leader");
+            cluster.client("reader", |ends| assert_eq!(Clerk::new(ends).get("k"), Ok("ab".to_owned())));
+            let entries = u64::from(reads == Reads::Log);
+            assert_eq!(committed(), Some(before + entries), "what a read takes in the log");
         });
     }
 }
@@ -78,11 +86,14 @@ fn what_is_written_is_read_either_way_3a() {
 #[test]
 fn a_call_that_no_server_takes_is_not_executed_3a() {
     on_each_seed(Settings::default(), |cluster| {
-        cluster.servers.iter().for_each(|server| server.kill());
-        cluster.client("client", |ends| {
-            let mut clerk = Clerk::new(ends).with_patience(PATIENCE);
+        let servers = cluster.servers.clone();
+        cluster.client("client", move |ends| {
+            let mut clerk = Clerk::new(ends.clone()).with_patience(PATIENCE);
+            clerk.put("k", "z").unwrap();
+            servers.iter().for_each(|server| server.kill());
             let nobody = ClerkError::NotExecuted(Why::OutOfPatience);
-            assert_eq!(clerk.put("k", "a"), Err(nobody));
+            assert_eq!(clerk.put("k", "a"), Err(nobody), "it has a session");
+            assert_eq!(Clerk::new(ends).with_patience(PATIENCE).put("k", "a"), Err(nobody), "it has none");
             assert_eq!(clerk.get("k"), Err(nobody));
         });
     });
