@@ -154,6 +154,8 @@ mod tests {
         assert_eq!(leader.begin_read(), Ok((3, 1, 2)));
         leader.observe_term(4);
         assert_eq!(leader.begin_read(), Err(ReadError::NotLeader));
+        leader.killed = true;
+        assert_eq!(leader.begin_read(), Err(ReadError::Killed));
     }
 
     #[test]
@@ -164,8 +166,10 @@ mod tests {
         leader.hear_round(A, 3, 3, round - 1);
         leader.hear_round(A, 2, 3, round); // Asked in another term.
         assert!(!leader.is_confirmed(round));
-        leader.hear_round(A, 3, 3, round);
+        assert!(leader.hear_round(A, 3, 3, round), "that is news");
         assert!(leader.is_confirmed(round), "two of three");
+        assert!(!leader.hear_round(A, 3, 3, round - 1), "it comes late");
+        assert!(leader.is_confirmed(round), "and takes nothing back");
         let (_, next, _) = leader.begin_read().expect("it leads");
         assert!(!leader.is_confirmed(next), "each read has a round of its own");
         leader.hear_round(B, 3, 4, next);
