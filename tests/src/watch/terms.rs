@@ -175,8 +175,49 @@ mod tests {
     fn a_server_speaks_in_no_lower_term_again_2a() {
         assert_eq!(rule(&[(0, 3, true), (500, 3, true), (501, 4, true)]), None);
         assert_eq!(rule(&[(0, 3, true), (500, 4, true), (510, 3, true)]), None, "it was on its way out");
+        assert_eq!(rule(&[(0, 3, true), (500, 4, true), (501, 5, true), (510, 3, true)]), None, "it was, too");
         assert_eq!(rule(&[(0, 3, true), (500, 2, true)]), Some("Monotone"));
         assert_eq!(rule(&[(0, 3, true), (500, 4, true), (501, 5, true), (502, 2, true)]), Some("Monotone"));
+    }
+
+    /// What was said binds the next life, and what was heard does not.
+    #[test]
+    fn a_restart_does_not_take_a_term_back_2a() {
+        let hears = |messages: [(bool, Wire<'_>); 3]| {
+            let mut watcher = Terms::new(2);
+            let judge = |(is_next_life, wire): (bool, Wire<'_>)| {
+                if is_next_life {
+                    watcher.begin_life(S0);
+                }
+                watcher.hear(&wire).err().and_then(|broken| broken.rule)
+            };
+            messages.map(judge)
+        };
+        let replies = [2, 3].map(|term| AppendEntriesReply { term, ..Default::default() });
+        let says =
+            |millis, reply| Wire { at: Duration::from_millis(millis), ..wire(0, 1, true, Said::Appended(reply)) };
+        let [two, three] = &replies;
+        let rules = hears([(false, says(0, three)), (true, says(500, three)), (false, says(1000, two))]);
+        assert_eq!(rules, [None, None, Some("Monotone")]);
+        assert_eq!(
+            hears([(false, says(0, three)), (true, says(500, two)), (false, says(510, two))])[1],
+            Some("Monotone")
+        );
+
+        let (heartbeat, asks) = (append(2, S1, id(0, 0), &[]), stand(3, S1, id(0, 0)));
+        let told = |millis, said| Wire { at: Duration::from_millis(millis), ..wire(1, 0, false, said) };
+        let rules = hears([
+            (false, told(0, Said::AppendEntries(&heartbeat))),
+            (false, told(1, Said::RequestVote(&asks))),
+            (true, says(500, two)),
+        ]);
+        assert_eq!(rules, [None; 3], "it was asked in its last life");
+        let rules = hears([
+            (false, told(0, Said::AppendEntries(&heartbeat))),
+            (true, told(1, Said::RequestVote(&asks))),
+            (false, says(500, two)),
+        ]);
+        assert_eq!(rules[2], Some("AllServers.2"), "it heard the leader in its last life");
     }
 
     #[test]
@@ -205,6 +246,18 @@ mod tests {
             let answer = AppendEntriesReply { term: 2, ..Default::default() };
             let broken = hear(1500, 1, true, Said::Appended(&answer)).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{S0} after {millis} ms");
+        }
+        // It leads itself, as its messages say.
+        for (says_millis, rule) in [(0, None), (900, Some("AllServers.2"))] {
+            let mut watcher = Terms::new(2);
+            let mut hear = |millis, from, leaves, said| {
+                watcher.hear(&Wire { at: Duration::from_millis(millis), ..wire(from, 1 - from, leaves, said) })
+            };
+            let leads = append(2, S0, id(0, 0), &[]);
+            hear(0, 0, true, Said::AppendEntries(&leads)).unwrap();
+            hear(says_millis + 100, 1, false, Said::RequestVote(&asks)).unwrap();
+            let broken = hear(1500, 0, true, Said::AppendEntries(&leads)).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "{says_millis} ms after it spoke");
         }
         // It was asked, and is elected before it has looked at the question.
         let mut watcher = Terms::new(2);
