@@ -117,6 +117,7 @@ mod tests {
     use super::*;
     use crate::watch::testing::{S0, S1, Says, Scene, append, id, install, view};
     use crate::watch::wire::Said;
+    use raft::EntryId;
 
     /// S1 has entries of terms 1, 1, 2, 2, is asked `said` by S0, and then shows `after`.
     fn judged(said: Said<'_>, after: &View) -> Option<&'static str> {
@@ -152,8 +153,10 @@ mod tests {
     fn a_leader_only_appends_2b() {
         let mut scene = Scene::new(2);
         scene.publish(&view(S0, 2, &[1, 2, 2]).leads());
-        for (log, rule) in [(&[1, 2, 2, 2][..], None), (&[1, 2], Some("Figure3.LeaderAppendOnly"))] {
-            let after = view(S0, 2, log).leads();
+        for (term, log, rule) in
+            [(2, &[1, 2, 2, 2][..], None), (2, &[1, 2], Some("Figure3.LeaderAppendOnly")), (4, &[1], None)]
+        {
+            let after = view(S0, term, log).leads();
             let step = scene.publish(&after);
             let broken = observe(&scene.known, &step, &after, scene.moment).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule);
@@ -167,17 +170,39 @@ mod tests {
         assert_eq!(judged(Said::InstallSnapshot(&fits), &whole.clone().with_snapshot(id(1, 2))), None);
         let nothing_left = view(S1, 3, &[1, 1]).with_snapshot(id(1, 2));
         assert_eq!(judged(Said::InstallSnapshot(&fits), &nothing_left), Some("InstallSnapshot.6"));
-        let mut scene = Scene::new(2);
-        let before = view(S1, 2, &[1, 1, 2, 2]);
-        for (base, rule) in [(id(1, 2), None), (id(2, 3), None), (id(3, 3), Some("InstallSnapshot.7"))] {
-            scene.publish(&before);
-            let after = before.clone().with_snapshot(base);
-            let step = scene.publish(&after);
-            let broken = keeps(&scene.known, &step, &after, scene.moment).err();
-            assert_eq!(broken.and_then(|broken| broken.rule), rule, "what followed an entry of term 2");
-        }
+        let cut_first = view(S1, 3, &[]);
+        assert_eq!(judged(Said::InstallSnapshot(&fits), &cut_first), Some("AppendEntries.3"));
+        assert_eq!(judged(Said::InstallSnapshot(&install(3, S0, id(3, 3))), &cut_first), None, "then the snapshot");
         let another = install(3, S0, id(3, 3));
         let nothing_left = view(S1, 3, &[1, 1, 3]).with_snapshot(id(3, 3));
         assert_eq!(judged(Said::InstallSnapshot(&another), &nothing_left), None, "it had another entry there");
+    }
+
+    /// S1 has entries of terms 1, 1, 2, 4, is sent entries, perhaps, and then has a snapshot and these terms.
+    #[test]
+    fn what_follows_a_snapshot_that_does_not_fit_goes_2d() {
+        let (as_before, another) = ([1, 1, 2, 4], Some("InstallSnapshot.7"));
+        let rows: [(Option<(EntryId, &[u64])>, EntryId, &[u64], Option<&str>); 9] = [
+            (None, id(1, 2), &as_before, None),
+            (None, id(2, 3), &as_before, None),
+            (None, id(3, 3), &as_before, another),
+            (None, id(3, 3), &[1, 1, 3], None),                   // Nothing is left.
+            (None, id(3, 3), &[1, 1, 3, 5], None),                // Something else is there.
+            (Some((id(3, 3), &[4])), id(3, 3), &as_before, None), // A leader has sent the same.
+            (Some((id(2, 2), &[3, 4])), id(3, 3), &as_before, None),
+            (Some((id(3, 3), &[])), id(3, 3), &as_before, another), // It has sent nothing.
+            (Some((id(4, 4), &[])), id(3, 3), &as_before, another),
+        ];
+        for (sent, base, log, rule) in rows {
+            let mut scene = Scene::new(2);
+            scene.publish(&view(S1, 5, &as_before));
+            if let Some((prev, terms)) = sent {
+                scene.ask(S0, S1, Said::AppendEntries(&append(5, S0, prev, terms)));
+            }
+            let after = view(S1, 5, log).with_snapshot(base);
+            let step = scene.publish(&after);
+            let broken = keeps(&scene.known, &step, &after, scene.moment).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "{sent:?}, then {log:?} after {base:?}");
+        }
     }
 }
