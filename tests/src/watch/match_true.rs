@@ -89,7 +89,9 @@ mod tests {
         let mut scene = Scene::new(3);
         let leads = |term, matched| view(S0, term, &[1, 1]).leads().believes(&[(S1, matched)]);
         scene.confirm(S0, S1, 1, id(1, 2));
-        for (view, rule) in [(leads(1, 2), None), (leads(1, 1), Some("Monotone")), (leads(3, 0), None)] {
+        for (view, rule) in
+            [(leads(1, 2), None), (leads(1, 2), None), (leads(1, 1), Some("Monotone")), (leads(3, 0), None)]
+        {
             let step = scene.publish(&view);
             let broken = observe(&scene.known, &step, &view, scene.moment).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{view:?}");
