@@ -117,8 +117,39 @@ mod tests {
         judged(&[(0, 4, 3), (900, 5, 4), (1800, 6, 5)]).unwrap(); // Slow, and it moves.
         judged(&[(0, 9000, 9000), (10, 9001, 9000), (2000, 9001, 9000)]).unwrap(); // Many at once.
         assert!(judged(&[(0, 9000, 9000), (10, 9001, 9000), (3000, 9001, 9000)]).is_err());
+        let one_more = [(0, 9000, 9000), (5, 9001, 9001), (10, 9002, 9001), (2000, 9002, 9001)];
+        assert!(judged(&one_more).is_err(), "the last was one entry");
         let broken = judged(&[(0, 3, 3), (100, 4, 3), (600, 4, 3), (1200, 4, 3)]).unwrap_err();
         assert_eq!(broken.rule, Some("Stuck"));
         assert!(broken.message.starts_with("S1 knows since 0.100s that index 4 is committed"), "{}", broken.message);
+    }
+
+    /// It begins at nothing again, and hands the whole log over.
+    #[test]
+    fn a_service_of_a_new_life_is_told_everything_again_2c() {
+        let mut applying = Applying::new(2, Duration::from_millis(5));
+        let mut shows = |millis, commit, applied| {
+            applying.observe(&view(S1, 1, &[1; 9]).commits(commit).applied(applied), Duration::from_millis(millis))
+        };
+        shows(0, 9000, 0).unwrap();
+        shows(1, 9000, 8999).unwrap();
+        shows(2, 9000, 9000).unwrap();
+        shows(3, 9001, 9000).unwrap();
+        shows(4, 9001, 9001).unwrap();
+        shows(5, 9002, 9001).unwrap();
+        applying.begin_life(1);
+        let mut shows = |millis, commit, applied| {
+            applying.observe(&view(S1, 1, &[1; 9]).commits(commit).applied(applied), Duration::from_millis(millis))
+        };
+        shows(2000, 0, 0).unwrap();
+        shows(2001, 9002, 0).unwrap();
+        shows(2002, 9002, 9001).unwrap();
+        shows(4000, 9002, 9001).unwrap();
+        assert!(shows(5000, 9002, 9001).is_err());
+        // What it waited for in its last life is over.
+        applying.begin_life(1);
+        applying.observe(&view(S1, 1, &[1; 9]).commits(9002), Duration::from_millis(6000)).unwrap();
+        applying.begin_life(1);
+        applying.observe(&view(S1, 1, &[1; 9]).commits(9002), Duration::from_millis(9000)).unwrap();
     }
 }
