@@ -417,6 +417,36 @@ mod tests {
         assert_eq!(begins(true, &[&cut, &view(S1, 5, &[])]), BROKEN, "the one before it is");
     }
 
+    /// A leader's word was on the disk, and nobody has seen that.
+    #[test]
+    fn a_life_may_end_with_a_leader_who_cuts_the_log_2c() {
+        let begins = |is_synced: bool, base: EntryId, lives: &[Option<&View>]| {
+            let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
+            scene.save(&view(S1, 4, &[1, 1, 1]).with_snapshot(base));
+            let call = scene.ask(S0, S1, Said::AppendEntries(&append(4, S0, id(1, 3), &[])));
+            persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&yes(4)))).unwrap();
+            scene.ask(S0, S1, Said::AppendEntries(&append(5, S0, id(1, 1), &[5])));
+            if is_synced {
+                scene.known.synced(S1);
+            }
+            lives.iter().find_map(|first| {
+                persisted.end_life(&scene.known, S1);
+                scene.known.begin_life(S1);
+                let broken = rule(persisted.begins(&scene.known, (*first)?, scene.moment));
+                scene.known.take(scene.moment, (*first)?);
+                broken
+            })
+        };
+        let (cut, nothing) = (view(S1, 5, &[1, 5]), view(S1, 5, &[]));
+        let none = id(0, 0);
+        assert_eq!((begins(true, none, &[Some(&cut)]), begins(false, none, &[Some(&cut)])), (None, BROKEN));
+        assert_eq!(begins(true, none, &[None, Some(&cut)]), None, "a life that has shown nothing");
+        assert_eq!(begins(true, none, &[Some(&cut), Some(&nothing)]), BROKEN, "it was cut in the life before");
+        let (base, cut) = (id(1, 1), cut.with_snapshot(id(1, 1)));
+        assert_eq!(begins(true, base, &[Some(&cut), Some(&cut)]), None);
+        assert_eq!(begins(true, base, &[Some(&cut), Some(&nothing)]), BROKEN, "a snapshot stays");
+    }
+
     #[test]
     fn what_a_leader_had_removed_is_not_asked_for_2c() {
         let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
