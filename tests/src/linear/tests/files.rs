@@ -90,6 +90,11 @@ fn a_wrong_line_is_named_with_what_was_expected() {
             "line 1: expected no :key, because :read is of a register",
         ),
         (&["{:process 1, :process 2}"], "line 1: expected :process once in the map, and found it twice"),
+        (
+            &[r#"{:process 1, :type :invoke, :f :get, :key "0", :key "1"}"#],
+            "line 1: expected :key once in the map, and found it twice",
+        ),
+        (&["{:time 1, :process 1, :time 1}"], "line 1: expected :time once in the map, and found it twice"),
         (&["{:process 1, :type :invoke}"], "line 1: expected a :f in the map"),
         (
             &["{:process 1, :type :invoke"],

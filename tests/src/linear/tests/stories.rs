@@ -255,6 +255,19 @@ fn overwritten_by_nothing() {
     let lines =
         ["0 0..1 append k a", "0 2..3 put k a", "1 4..9 append k b", "0 5..6 get k -> ab", "1 10..11 get k -> a"];
     assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Stale, Some(2)));
+    let lines =
+        ["0 0..1 append k a", "0 2..3 put k a", "1 4..20 append k b", "0 5..6 get k -> ab", "2 10..11 get k -> a"];
+    assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Stale, Some(3)));
+    // Nor does a put hide or overwrite anything that has not begun, or not returned.
+    let lines = ["0 0..1 append k a", "1 2..3 get k -> \"\"", "0 4..5 put k \"\""];
+    assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Stale, Some(0)));
+    let lines = ["0 0..1 append k a", "0 2..3 append k b", "1 4..9 put k \"\"", "2 5..6 get k -> ba"];
+    assert_eq!((breach(&lines).kind, breach(&lines).other), (BreachKind::Order, Some(0)));
+    // A piece that was written again is not overwritten.
+    let lines =
+        ["0 0..1 append k p", "0 2..3 put k \"\"", "0 4..5 append k p", "0 6..7 append k q", "0 8..9 append k r"];
+    let breach = breach(&[&lines[..], &["1 10..11 get k -> prq"]].concat());
+    assert_eq!((breach.kind, breach.other), (BreachKind::Order, Some(3)));
 }
 
 #[test]
