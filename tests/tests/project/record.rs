@@ -3,10 +3,11 @@
 //! Boundary: `cargo lab replay` and `why` as a user meets them, and the events as
 //! somebody reads them who has nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 
+use labsim::disk::{self, Change};
 use labsim::{Config, record, simulate, watch};
 use parking_lot::Mutex;
 use raft::{ServerId, Shown, View};
@@ -21,6 +22,8 @@ struct Showed {
     event: u64,
     view: View,
     log: Vec<Shown>,
+    /// Its disk was synced since its last view: it may have all of that.
+    is_synced: bool,
 }
 
 /// The base and the entries of each server's log.
@@ -51,12 +54,20 @@ fn events_add_up_to_the_state_of_each_server() {
                 *base = view.base.index;
                 log.extend(&view.changed);
             });
+            let synced: Arc<Mutex<BTreeSet<ServerId>>> = Arc::default();
+            let theirs_synced = Arc::clone(&synced);
+            disk::observe(move |written| {
+                if written.change == Change::Synced {
+                    theirs_synced.lock().insert(ServerId(written.node.0));
+                }
+            });
             let lab = Lab::new(&setup, Trail::default());
             // After everybody else: it has been written down.
             watch::subscribe(move |_, view: &View| {
                 let log = logs.lock()[&view.server].1.clone();
                 let event = record::emit("shown", Vec::new);
-                theirs.lock().push(Showed { event, view: view.clone(), log });
+                let is_synced = synced.lock().remove(&view.server);
+                theirs.lock().push(Showed { event, view: view.clone(), log, is_synced });
             });
             (test.body)(&lab);
         });
@@ -66,18 +77,24 @@ fn events_add_up_to_the_state_of_each_server() {
         assert!(showed.len() > 100, "{name}: {} views", showed.len());
         let mut fold = Fold::new(setup.servers);
         let mut events = outcome.record.events.iter().peekable();
-        for Showed { event, view, log } in showed {
+        for Showed { event, view, log, is_synced } in showed {
             while let Some(next) = events.next_if(|next| next.number <= event) {
+                if next.kind == "append" {
+                    let life = fold.server_of(next).and_then(|server| fold.servers[server].as_ref());
+                    let end = life.map(|life| life.last().0 + 1);
+                    assert_eq!(next.number_of("from"), end, "{name}, event {}: what is new is at the end", next.number);
+                }
                 fold.step(next);
             }
             let life = fold.servers[view.server.0 as usize].as_ref().expect("it has shown itself");
-            assert_eq!(*life, expected(&view, &log, life), "{name}, {} at event {event}", view.server);
+            let saved = if is_synced { view.last.index } else { life.saved };
+            assert_eq!(*life, expected(&view, &log, saved), "{name}, {} at event {event}", view.server);
         }
     }
 }
 
-/// What a fold must have, where the view says so.
-fn expected(view: &View, log: &[Shown], life: &Life) -> Life {
+/// What a fold must have.
+fn expected(view: &View, log: &[Shown], saved: u64) -> Life {
     Life {
         term: view.term,
         role: format!("{:?}", view.role).to_lowercase(),
@@ -86,7 +103,7 @@ fn expected(view: &View, log: &[Shown], life: &Life) -> Life {
         entries: log.iter().map(|entry| (entry.term, short_digest(entry.digest))).collect(),
         commit: view.commit_index,
         applied: view.last_applied,
-        saved: life.saved,
+        saved,
         progress: view.progress.iter().map(|peer| (peer.server.0.into(), peer.next, peer.matched)).collect(),
     }
 }
@@ -154,7 +171,11 @@ fn a_file_has_one_record() {
     let lines = |test| {
         let replayed = lab(&["replay", test, "--seed", "3", "--ndjson", path]);
         assert_eq!(replayed.status.code(), Some(0), "{}", stderr(&replayed));
-        fs::read_to_string(&file).expect("it was written").lines().count()
+        let text = fs::read_to_string(&file).expect("it was written");
+        let header: Value = text.lines().next().and_then(|line| serde_json::from_str(line).ok()).expect("a header");
+        let count = text.lines().count() as u64;
+        assert_eq!(header["events"].as_u64(), Some(count - 1), "{test}");
+        count
     };
     let (long, short) = (lines("persist1_2c"), lines("initial_election_2a"));
     assert!(short < long && lines("persist1_2c") == long, "{short} after {long} lines");
