@@ -206,11 +206,8 @@ mod tests {
 
         let (heartbeat, asks) = (append(2, S1, id(0, 0), &[]), stand(3, S1, id(0, 0)));
         let told = |millis, said| Wire { at: Duration::from_millis(millis), ..wire(1, 0, false, said) };
-        let rules = hears([
-            (false, told(0, Said::AppendEntries(&heartbeat))),
-            (false, told(1, Said::RequestVote(&asks))),
-            (true, says(500, two)),
-        ]);
+        let rules =
+            hears([(false, told(0, Said::RequestVote(&asks))), (true, says(500, two)), (false, says(1000, two))]);
         assert_eq!(rules, [None; 3], "it was asked in its last life");
         let rules = hears([
             (false, told(0, Said::AppendEntries(&heartbeat))),
