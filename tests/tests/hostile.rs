@@ -447,14 +447,16 @@ fn what_a_red_run_prints_is_in_its_report_and_nowhere_else() {
 /// A record goes with the process that makes it, and the report does not.
 #[test]
 fn a_run_that_takes_its_record_along_is_reported_all_the_same() {
-    for arguments in
-        [&["replay", "exit_endings", "--seed", "3"][..], &["replay", "exit_endings", "--seed", "3", "--log", "short"]]
-    {
-        let output = hostile(arguments).output().expect("it starts");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no_record.ndjson");
+    let path = file.to_str().expect("the folder has a name in UTF-8");
+    for way in [&[][..], &["--log", "short"], &["--ndjson", path]] {
+        let arguments = [&["replay", "exit_endings", "--seed", "3"], way].concat();
+        let output = hostile(&arguments).output().expect("it starts");
         assert_eq!(output.status.code(), Some(13), "{arguments:?}: {}", text(&output.stderr));
         assert!(report_of(&text(&output.stdout), "exit_endings")[1].contains("process::exit(3)"), "{arguments:?}");
         assert!(text(&output.stderr).contains("there is no record"), "{arguments:?}");
     }
+    assert!(!file.exists(), "an empty record is left");
 }
 
 #[test]
