@@ -178,11 +178,13 @@ mod tests {
         assert_eq!(judged(Said::InstallSnapshot(&another), &nothing_left), None, "it had another entry there");
     }
 
-    /// S1 has entries of terms 1, 1, 2, 4, is sent entries, perhaps, and then has a snapshot and these terms.
+    /// S1 has entries of terms 1, 1, 2, 4, is perhaps sent some, and then has a snapshot
+    /// and these terms.
     #[test]
     fn what_follows_a_snapshot_that_does_not_fit_goes_2d() {
+        type Sent = Option<(EntryId, &'static [u64])>;
         let (as_before, another) = ([1, 1, 2, 4], Some("InstallSnapshot.7"));
-        let rows: [(Option<(EntryId, &[u64])>, EntryId, &[u64], Option<&str>); 9] = [
+        let rows: [(Sent, EntryId, &[u64], Option<&str>); 9] = [
             (None, id(1, 2), &as_before, None),
             (None, id(2, 3), &as_before, None),
             (None, id(3, 3), &as_before, another),
