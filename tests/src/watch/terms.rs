@@ -116,8 +116,7 @@ impl Terms {
         }
         known.heed(moment);
         if !wire.leaves {
-            let has_a_leader =
-                known.leader.is_some_and(|since| moment - since < ELECTION_TIMEOUT.end + IN_THE_MAKING);
+            let has_a_leader = known.leader.is_some_and(|since| moment - since < ELECTION_TIMEOUT.end + IN_THE_MAKING);
             match wire.said {
                 Said::RequestVote(_) if has_a_leader => {}
                 Said::RequestVote(_) => known.candidates.push((term, moment)),
