@@ -17,7 +17,7 @@ use super::twice;
 use crate::check::{Broken, Kind, Spent};
 use crate::events::Story;
 use crate::harness::{Lab, Trail};
-use crate::suites::LabTest;
+use crate::suites::{LabTest, Service};
 use crate::watch::Sight;
 
 /// Every test has so much time: virtual, or real on OS threads.
@@ -25,6 +25,9 @@ pub(super) const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// And so much of the machine's CPU time. Those that pass need a tenth of it.
 const CPU_LIMIT: Duration = Duration::from_secs(8);
+/// With clients that call on and on, a log has thousands of entries: a Raft that writes all
+/// of it each time is slow, and right.
+const CPU_LIMIT_OF_SERVICES: Duration = Duration::from_secs(24);
 
 /// How many threads a run may have at once. Linux lets a process map some 32,000
 /// stacks, and another run may be in the same one.
@@ -216,7 +219,9 @@ fn attempt(test: &'static LabTest, seed: u64, way: Way) -> (RunResult, Left) {
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");
     // A record takes time, and is no fault of the run.
-    let cpu_limit = if way.record { CPU_LIMIT * 4 } else { CPU_LIMIT };
+    let has_clients = matches!(test.setup.service, Service::KeyValue { .. });
+    let cpu_limit = if has_clients { CPU_LIMIT_OF_SERVICES } else { CPU_LIMIT };
+    let cpu_limit = if way.record { cpu_limit * 4 } else { cpu_limit };
     let limits = Config { cpu_limit, thread_limit: THREAD_LIMIT, ..Config::seed(seed) };
     let config =
         Config { lock_order: true, trace: way.trace, record: way.record, stacks, ..limits.time_limit(TIME_LIMIT) };
