@@ -86,18 +86,25 @@ pub struct Setup {
     pub batches: &'static [usize],
     /// What it is under a seed, where the seed says more than that.
     pub drawn: Option<fn(u64) -> Setup>,
+    /// Nobody crashes, and nothing need be on a disk.
+    pub volatile: bool,
 }
 
 impl Setup {
     /// So many servers and a network that loses nothing.
     pub const fn reliable(servers: usize) -> Self {
         let service = Service::Recorder { snapshot_every: None };
-        Self { servers, reliable: true, service, batches: &[10, 1000], drawn: None }
+        Self { servers, reliable: true, service, batches: &[10, 1000], drawn: None, volatile: false }
     }
 
     /// So many servers and the course's unreliable network.
     pub const fn unreliable(servers: usize) -> Self {
         Self { reliable: false, ..Self::reliable(servers) }
+    }
+
+    /// The same where nobody crashes: what a server promises need not be on its disk.
+    pub const fn volatile(self) -> Self {
+        Self { volatile: true, ..self }
     }
 
     /// The same with the key-value service, which makes a snapshot when the log has so
@@ -210,6 +217,7 @@ impl Lab {
         let settings = Settings { batch_entries };
         let slack = labsim::is_simulated().then(|| Duration::from_micros(start_us));
         let watchers = Watchers::new(setup.servers, slack, settings, Arc::clone(&trail.sights));
+        let watchers = if setup.volatile { watchers.without_disks() } else { watchers };
         let onlooker = Arc::new(Onlooker::default());
         let (shown, shown_written) = (Arc::clone(&onlooker), Arc::clone(&onlooker));
         let watchers = watch::install(

@@ -50,5 +50,7 @@ fn setup(recipe: &Recipe, seed: u64) -> Setup {
         _ => &[1000],
     };
     let service = Service::Recorder { snapshot_every: plan.snapshot_every };
-    Setup { batches, service, ..Setup::reliable(plan.servers) }
+    // What part C adds are crashes.
+    let volatile = !recipe.allowed.crashes;
+    Setup { batches, service, volatile, ..Setup::reliable(plan.servers) }
 }

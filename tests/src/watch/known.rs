@@ -18,6 +18,8 @@ use super::wire::{Said, Wire};
 #[derive(Debug)]
 pub struct Known {
     servers: Vec<Server>,
+    /// Nobody crashes: what a server knows is as good as what is on its disk.
+    is_volatile: bool,
     /// What each call has asked, by its number, from 1 on.
     calls: Vec<Option<Asked>>,
 }
@@ -340,7 +342,12 @@ impl Server {
 impl Known {
     /// So many servers, of which nothing is known.
     pub fn new(servers: usize) -> Self {
-        Self { servers: vec![Server::default(); servers], calls: Vec::new() }
+        Self { servers: vec![Server::default(); servers], is_volatile: false, calls: Vec::new() }
+    }
+
+    /// From now on nobody crashes, and nothing need be on a disk.
+    pub fn without_disks(&mut self) {
+        self.is_volatile = true;
     }
 
     /// One of them.
@@ -424,7 +431,7 @@ impl Known {
         });
         // What was synced since its last view may have been made in this section; and
         // what it begins its life with is from its disk.
-        if known.is_synced || before.is_none() {
+        if self.is_volatile || known.is_synced || before.is_none() {
             known.settle();
         }
         known.is_synced = false;

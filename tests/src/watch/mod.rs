@@ -99,6 +99,8 @@ pub struct Watchers {
     log_matching: LogMatching,
     committed: Committed,
     persisted: Persisted,
+    /// Nobody crashes, and what is promised need not be on a disk.
+    is_volatile: bool,
     liveness: Liveness,
     shadows: Shadows,
     /// Only while the run is recorded.
@@ -133,11 +135,19 @@ impl Watchers {
             log_matching: LogMatching::default(),
             committed: Committed::default(),
             persisted: Persisted::new(servers),
+            is_volatile: false,
             liveness: Liveness::default(),
             shadows: Shadows::new(servers, settings, labsim::seed().unwrap_or_default()),
             recorder: Recorder::new(servers),
             by_time: slack.map(by_time),
         }
+    }
+
+    /// The same for a run in which nobody crashes: what is promised need not be on a disk.
+    #[must_use]
+    pub fn without_disks(mut self) -> Self {
+        self.known.without_disks();
+        Self { is_volatile: true, ..self }
     }
 
     /// Threads may start this late from now on, and disks be this late, if that is
@@ -222,8 +232,10 @@ impl Watchers {
         self.quorum.hear(known, wire)?;
         self.election_safety.hear(wire)?;
         claims::logs(known, wire)?;
-        self.persisted.hear(known, wire)?;
-        self.shadows.hear(known, wire)?;
+        if !self.is_volatile {
+            self.persisted.hear(known, wire)?;
+            self.shadows.hear(known, wire)?;
+        }
         self.log_matching.hear(wire)?;
         self.known.close(wire);
         let Some(by_time) = &mut self.by_time else { return Ok(()) };
@@ -246,7 +258,7 @@ impl Watchers {
         if let Some(recorder) = &mut self.recorder {
             recorder.synced(server);
         }
-        self.shadows.synced(&self.known, server, moment)
+        if self.is_volatile { Ok(()) } else { self.shadows.synced(&self.known, server, moment) }
     }
 }
 

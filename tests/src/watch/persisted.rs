@@ -9,7 +9,7 @@
 //! | an answer to an InstallSnapshot | the snapshot |
 //!
 //! Three judges. At once: if the server has changed since its disk was last synced, the
-//! promise cannot be there. At a restart: each promise is noted, and the next life must
+//! promise cannot be there; unless it has synced in a critical section that is not over. At a restart: each promise is noted, and the next life must
 //! begin with it. And now and then the disk itself is asked, by starting a server from a
 //! copy of it (`shadow.rs`): a state that is saved without one of its fields, or not
 //! read again, breaks its promise before any crash.
@@ -148,7 +148,10 @@ impl Persisted {
         }
         let server = known.server(wire.from);
         for promise in Promise::of(known, wire) {
+            // If it has synced since it showed itself last, what is on its disk is not known
+            // here: this was sent before the critical section is over that saved it.
             if server.face.is_some()
+                && !server.is_synced
                 && !is_excused(known, wire, promise)
                 && let Some(knows) = lacks(server, promise)
             {
@@ -326,6 +329,38 @@ mod tests {
     }
 
     const BROKEN: Option<&str> = Some("PersistedBeforePromised");
+
+    /// A thread that was started in a critical section may speak before that is over.
+    #[test]
+    fn what_is_synced_in_a_section_may_be_said_in_it_2c() {
+        let ask = stand(2, S1, id(1, 2));
+        for (is_saved, rule_then) in [(true, None), (false, BROKEN)] {
+            let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
+            scene.save(&view(S1, 1, &[1, 1]));
+            if is_saved {
+                scene.known.synced(S1);
+            }
+            let asks = scene.wire(1, S1, S0, true, Said::RequestVote(&ask));
+            assert_eq!(rule(persisted.hear(&scene.known, &asks)), rule_then, "saved: {is_saved}");
+            // When the section is over, it is known what was saved.
+            scene.publish(&view(S1, 1, &[1, 1]).commits(1));
+            assert_eq!(rule(persisted.hear(&scene.known, &asks)), BROKEN);
+        }
+    }
+
+    /// Where nobody crashes, what is known need not be on a disk.
+    #[test]
+    fn without_disks_what_is_shown_is_kept_2a() {
+        for is_volatile in [true, false] {
+            let mut scene = Scene::new(2);
+            if is_volatile {
+                scene.known.without_disks();
+            }
+            scene.publish(&view(S1, 1, &[1]));
+            scene.publish(&view(S1, 1, &[1, 1]));
+            assert_eq!(scene.known.server(S1).has_on_disk(id(1, 2)), is_volatile);
+        }
+    }
 
     #[test]
     fn what_is_said_was_synced_before_2c() {
