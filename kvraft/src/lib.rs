@@ -92,3 +92,7 @@ pub use server::{KvServer, Reads, Settings};
 pub use sessions::{Freshness, Sessions};
 pub use store::{Answer, Store};
 // END 3A
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
