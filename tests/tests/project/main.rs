@@ -8,5 +8,6 @@ mod bank;
 mod citations;
 mod command;
 mod history;
+mod pages;
 mod record;
 mod starter;
