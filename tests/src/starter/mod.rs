@@ -55,7 +55,7 @@ const COURSE: &str = "COURSE";
 /// The list of the parts, as it stands in `tests/src/suites/mod.rs`.
 const PARTS_FILE: &str = "tests/src/suites/mod.rs";
 /// The tests as cargo sees them.
-const LABS_FILE: &str = "tests/tests/labs.rs";
+const LABS_FILE: &str = "tests/labs/tests/labs.rs";
 
 /// A student's workspace, not written yet.
 #[derive(Debug)]

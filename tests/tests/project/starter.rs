@@ -103,7 +103,7 @@ fn raft_is_given_to_whoever_begins_after_it() {
     let election = text(&raft, "raft/src/election.rs");
     assert!(!election.contains("fn begin_election") && election.contains("2A: not implemented yet: raft/README.md#2a"));
     for (starter, here, not_here) in [(&service, "basic_3a", "speed_3b"), (&raft, "basic_agree_2b", "persist1_2c")] {
-        let labs = text(starter, "tests/tests/labs.rs");
+        let labs = text(starter, "tests/labs/tests/labs.rs");
         assert!(labs.contains(&format!("fn {here}()")) && !labs.contains(&format!("fn {not_here}()")));
     }
     assert!(text(&raft, "tests/src/suites/mod.rs").contains("PARTS: &[Part] = &[PART_2A, PART_2B];"));

@@ -174,7 +174,7 @@ fn every_lab_test_is_here() {
     let here = include_str!("labs.rs");
     for test in tests::suites::all() {
         let line = format!("fn {}() {{\n    cargo_test(\"{}\");\n}}", test.name, test.name);
-        assert!(here.contains(&line), "{} has no #[test] in tests/tests/labs.rs", test.name);
+        assert!(here.contains(&line), "{} has no #[test] in tests/labs/tests/labs.rs", test.name);
     }
 }
 
