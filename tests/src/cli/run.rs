@@ -165,9 +165,10 @@ impl Run {
                 // Of each test the first red run is told, as soon as it is known.
                 let mut text = report::notices(&result);
                 if result.broken.is_some() && reported.insert(result.test.name) {
-                    // Its report says what runs it again. Is that true?
-                    let is_promised = plan.mode == Mode::Simulated && plan.jobs.len() > 1 && !self.debug;
-                    let result = if is_promised { again_alone(result, self.limits(), None) } else { result };
+                    // What led there its recorded rerun tells; and the report says what runs it
+                    // again: is that true?
+                    let is_again = plan.mode == Mode::Simulated && !self.debug;
+                    let result = if is_again { again_alone(result, self.limits(), None) } else { result };
                     text = report::failure(&result) + "\n" + &text;
                 }
                 if !text.is_empty() {
