@@ -3,9 +3,9 @@
 //! 1. A thread reads the clock until 10 ms have passed, and says how far two
 //!    readings lie apart; alone, and beside another one that does the same.
 //! 2. A thread has five lines of work, a step each, and meanwhile a timer comes due.
-//!    After how many of the lines does the thread run that it wakes? Of 1000 seeds,
-//!    at three preemption rates. Were steps free, all five would be done at one
-//!    instant, before the timer, and each seed would stand in the last column.
+//!    After how many of the lines, and when does the thread run that it wakes? Of
+//!    1000 seeds, at three preemption rates. Were steps free, all five would be
+//!    done at one instant, before the timer, and all seeds in the last column.
 //! 3. A thread waits in a loop for what never comes, and gets to the limit.
 //!
 //! Try: `-- --seed N`, for 1 and 3. Another time in `ALARM`. A sleep in place of
@@ -22,7 +22,8 @@ use labsim::time::{Duration, Instant};
 use labsim::{Config, Preemption, simulate, thread};
 
 const LINES: usize = 5;
-const ALARM: Duration = Duration::from_micros(3);
+/// From when the alarm is set, about the time of the third line.
+const ALARM: Duration = Duration::from_micros(7);
 const SEEDS: u64 = 1000;
 
 /// Reads the clock until 10 ms have passed. Returns how often, and the least and the
@@ -49,28 +50,50 @@ fn print_polling(seed: u64, pollers: usize) {
     }
 }
 
-/// How many lines are done when the alarm is heard.
-fn lines_before_alarm(seed: u64, preemption: Option<Preemption>) -> usize {
+/// How many lines are done when the timer comes due, and when its thread says so.
+fn lines_before_alarm(seed: u64, preemption: Option<Preemption>) -> (usize, usize) {
     let outcome = simulate(Config { preemption, ..Config::seed(seed) }, || {
         let done = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&done);
         let alarm = thread::spawn("alarm", move || {
+            let due = labsim::elapsed() + ALARM; // Costs no step.
             thread::sleep(ALARM);
-            seen.load(Ordering::SeqCst)
+            (due, seen.load(Ordering::SeqCst))
         });
-        thread::sleep(Duration::from_micros(1)); // The alarm is set.
-        for _ in 0..LINES {
-            done.fetch_add(1, Ordering::SeqCst);
-        }
-        alarm.join().expect("it does not panic")
+        thread::sleep(Duration::from_micros(5)); // The alarm is set meanwhile.
+        let ends: Vec<_> = (0..LINES)
+            .map(|_| {
+                done.fetch_add(1, Ordering::SeqCst);
+                labsim::elapsed()
+            })
+            .collect();
+        let (due, heard) = alarm.join().expect("it does not panic");
+        (ends.into_iter().filter(|end| *end <= due).count(), heard)
     });
     outcome.result.expect("nothing here fails a run")
 }
 
-fn print_alarms(label: &str, preemption: Option<Preemption>) {
-    let mut heard = [0; LINES + 1];
-    (0..SEEDS).for_each(|seed| heard[lines_before_alarm(seed, preemption)] += 1);
-    println!("   {label:<20}{}", heard.map(|seeds| format!("{seeds:>5}")).concat());
+fn print_alarms() {
+    let row = |label: &str, seeds: [u64; LINES + 1]| {
+        println!("   {label:<30}{}", seeds.map(|seeds| format!("{seeds:>5}")).concat());
+    };
+    row("lines done", std::array::from_fn(|lines| lines as u64));
+    let rates = [
+        ("heard if preempted everywhere", Some(Preemption::OneIn(1))),
+        ("heard as the seed draws", None),
+        ("heard if never preempted", Some(Preemption::Never)),
+    ];
+    for (nth, (label, rate)) in rates.into_iter().enumerate() {
+        let (mut due, mut heard) = ([0; LINES + 1], [0; LINES + 1]);
+        for (due_after, heard_after) in (0..SEEDS).map(|seed| lines_before_alarm(seed, rate)) {
+            due[due_after] += 1;
+            heard[heard_after] += 1;
+        }
+        if nth == 0 {
+            row("the timer is due", due); // The same at each rate.
+        }
+        row(label, heard);
+    }
 }
 
 fn main() -> ExitCode {
@@ -87,11 +110,8 @@ fn main() -> ExitCode {
     println!("1. Reading the clock until 10 ms have passed");
     print_polling(seed, 1);
     print_polling(seed, 2);
-    println!("\n2. Lines done before the alarm is heard, by seeds");
-    println!("   {:<20}{}", "may be preempted", (0..=LINES).map(|lines| format!("{lines:>5}")).collect::<String>());
-    print_alarms("at every step", Some(Preemption::OneIn(1)));
-    print_alarms("as the seed draws", None);
-    print_alarms("never", Some(Preemption::Never));
+    println!("\n2. How many lines are done, by seeds");
+    print_alarms();
     println!("\n3. Waiting in a loop, with a limit of 10 ms");
     let outcome = simulate(Config::seed(seed).time_limit(Duration::from_millis(10)), || {
         let (never, begun) = (AtomicBool::new(false), Instant::now());

@@ -8,12 +8,12 @@
 //!    oldest goes in between. Within a thread Rust's own order holds: last made,
 //!    first dropped.
 //! 2. A destructor does nothing to others, and does not wait.
-//! 3. `catch_unwind` gets the unwinding, and again at the next call into labsim.
+//! 3. and 4. `catch_unwind` gets the unwinding, and again at the next call into labsim.
 //!    A thread that goes on like that is given up, and its run with it.
 //!
 //! Try: no `_held` in the oldest. A `thread::sleep` in place of `yield_now`: with a
-//! lock held, that fails the run. The lock taken by `main` instead of the oldest,
-//! before the crash: a destructor must not wait for the living.
+//! lock held, that fails the run. `let _log = log.lock();` in `crash`, before the
+//! crash: a destructor must not wait for the living.
 //!
 //! Boundary: how threads die. What a node loses with them is in `crash`.
 
@@ -126,8 +126,8 @@ fn main() {
     print(crash(youngest_first));
     println!("\n2. What a destructor tries");
     print(crash(nothing_to_others));
-    for times in [3, 2000] {
-        println!("\n3. A thread that would catch its end {times} times");
+    for (part, times) in [(3, 3), (4, 2000)] {
+        println!("\n{part}. A thread that would catch its end {times} times");
         let caught = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&caught);
         print(crash(move |server, _| catches(server, times, counter)));
