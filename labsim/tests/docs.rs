@@ -5,22 +5,38 @@
 //! example prints; the page as a whole must quote all of them. `..` in a quoted
 //! line stands for anything there, and a line `..` for any lines.
 //!
+//! A block of code below a line `<!-- from: FILE -->` is a part of that file.
+//!
 //! A line `FUNCTION at FILE:LINE`, as in a stack, must name the function that this
 //! line of the file is in. Of any other `FILE:LINE` the file must have that line.
 //!
-//! Boundary: labsim's own pages, and the examples of this crate.
+//! Boundary: the pages and the examples of labsim and labrpc. Programs that stand
+//! on a page only are not run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
+    "labrpc/README.md",
     "labsim/README.md",
     "labsim/docs/debugger.md",
     "labsim/docs/failures.md",
     "labsim/docs/machines.md",
     "labsim/docs/systems.md",
+];
+
+/// The examples that pages quote, with the crate that each belongs to.
+const EXAMPLES: [(&str, &str); 8] = [
+    ("crash", "labsim"),
+    ("echo", "labrpc"),
+    ("failures", "labsim"),
+    ("lost_update", "labsim"),
+    ("one_call", "labrpc"),
+    ("step_cost", "labsim"),
+    ("streams", "labsim"),
+    ("unwinding", "labsim"),
 ];
 
 fn workspace() -> &'static Path {
@@ -32,9 +48,9 @@ fn page(name: &str) -> String {
 }
 
 /// The paragraphs that an example prints.
-fn paragraphs_of(example: &str) -> Vec<String> {
+fn paragraphs_of(package: &str, example: &str) -> Vec<String> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "-q", "--offline", "-p", "labsim", "--example", example]).current_dir(workspace());
+    cargo.args(["run", "-q", "--offline", "-p", package, "--example", example]).current_dir(workspace());
     // The settings of whoever runs the tests are not those of the documents.
     let output = cargo.env_remove("RUST_BACKTRACE").env_remove("LAB_WATCHDOG").output().expect("cargo starts");
     assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
@@ -87,17 +103,18 @@ fn line_matches(quoted: &str, printed: &str) -> bool {
 
 #[test]
 fn what_a_page_quotes_is_what_the_example_prints() {
-    let mut printed_by = BTreeMap::new();
+    let (examples, mut printed_by) = (BTreeMap::from(EXAMPLES), BTreeMap::new());
     for name in PAGES {
         for (example, quoted) in quotes(&page(name)) {
             if example == "failures" && !cfg!(all(target_os = "linux", target_env = "gnu")) {
                 continue; // Some reports say less, as `systems.md` tells.
             }
-            let printed = printed_by.entry(example.clone()).or_insert_with(|| paragraphs_of(&example));
+            let package = examples.get(&*example).unwrap_or_else(|| panic!("{name}: `{example}` is not in the list"));
+            let printed = printed_by.entry(example.clone()).or_insert_with(|| paragraphs_of(package, &example));
             for quote in &quoted {
                 assert!(
                     printed.iter().any(|printed| is_quote(quote, printed)),
-                    "{name} quotes what `cargo run -p labsim --example {example}` does not print:\n{quote}\n\nIt prints\n{}",
+                    "{name} quotes what `cargo run -p {package} --example {example}` does not print:\n{quote}\n\nIt prints\n{}",
                     printed.join("\n\n")
                 );
             }
@@ -107,7 +124,22 @@ fn what_a_page_quotes_is_what_the_example_prints() {
         }
     }
     let marked: BTreeSet<String> = PAGES.iter().flat_map(|name| quotes(&page(name)).into_keys()).collect();
-    assert!(marked.iter().eq(["failures", "lost_update"]), "a mark was lost: {marked:?}");
+    assert!(marked.iter().eq(examples.keys()), "a mark was lost: {marked:?}");
+}
+
+#[test]
+fn code_that_a_page_takes_from_a_file_is_there() {
+    let mut blocks = 0;
+    for name in PAGES {
+        for part in page(name).split("<!-- from: ").skip(1) {
+            let (file, rest) = part.split_once(" -->\n").expect("the mark ends its line");
+            let block = rest.strip_prefix("```rust\n").unwrap_or_else(|| panic!("{name}: no code follows {file}"));
+            let (block, _) = block.split_once("```").expect("a block ends");
+            assert!(page(file).contains(block), "{name} shows code that is not in {file}:\n{block}");
+            blocks += 1;
+        }
+    }
+    assert!(blocks > 0, "a mark was lost");
 }
 
 #[test]
