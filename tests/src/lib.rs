@@ -14,8 +14,10 @@
 //! | [`suites`] | the tests, and the registry that lists them |
 //! | [`run`] | a test under a seed, and many of them at once, in worker processes |
 //! | [`report`] | results as text and JSON |
+// BEGIN COURSE
 //! | [`bank`] | bugs that are put into a copy of the solution, and what finds them |
 //! | [`starter`] | a student's workspace, made from this one |
+// END COURSE
 //! | [`cli`] | the `lab` command |
 //!
 //! `cargo test 2a` and `cargo lab run 2a` run the same bodies from the same
@@ -25,7 +27,9 @@
 //! Boundary: sees of raft what its public face shows, and what it publishes.
 
 pub mod adversary;
+// BEGIN COURSE
 pub mod bank;
+// END COURSE
 pub mod check;
 pub mod cli;
 pub mod events;
@@ -33,7 +37,9 @@ pub mod harness;
 pub mod linear;
 pub mod report;
 pub mod run;
+// BEGIN COURSE
 pub mod starter;
+// END COURSE
 pub mod suites;
 pub mod watch;
 

@@ -1,15 +1,22 @@
+// BEGIN COURSE
+// STUB //! The `lab` command: `cargo lab list`, `run`, `replay`, `why`, `history`.
 //! The `lab` command: `cargo lab list`, `run`, `replay`, `why`, `bugs`, `history`, `starter`.
+// END COURSE
 //!
 //! Boundary: arguments in, lines and an exit code out.
 
+// BEGIN COURSE
 mod bugs;
+// END COURSE
 mod history;
 mod list;
 mod record;
 mod replay;
 mod run;
 mod select;
+// BEGIN COURSE
 mod starter;
+// END COURSE
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -38,9 +45,13 @@ enum Verb {
     Run(run::Run),
     Replay(replay::Replay),
     Why(replay::Why),
+    // BEGIN COURSE
     Bugs(bugs::Bugs),
+    // END COURSE
     History(history::History),
+    // BEGIN COURSE
     Starter(starter::StarterArguments),
+    // END COURSE
     /// Make runs for the process that started this one
     #[command(name = VERB, hide = true)]
     Worker,
@@ -69,9 +80,13 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Run(run) => run.execute(registry),
         Verb::Replay(replay) => replay.execute(registry),
         Verb::Why(why) => why.execute(registry),
+        // BEGIN COURSE
         Verb::Bugs(bugs) => bugs.execute(registry),
+        // END COURSE
         Verb::History(history) => history.execute(),
+        // BEGIN COURSE
         Verb::Starter(starter) => starter.execute(),
+        // END COURSE
         Verb::Worker => return serve(registry),
     };
     done.unwrap_or_else(|message| {

@@ -35,11 +35,16 @@ const COPIED: [&str; 11] = [
 /// The crate of the tests comes without what has solutions in it, and without what tests the
 /// workspace that it came from.
 const TESTS: &str = "tests";
-const LEFT_OUT: [&str; 7] = [
+const LEFT_OUT: [&str; 12] = [
     "labsim/tests/docs.rs",
     "tests/bugs",
+    "tests/docs/instructors.md",
     "tests/rafts",
+    "tests/src/bank",
     "tests/src/bin/hostile",
+    "tests/src/cli/bugs.rs",
+    "tests/src/cli/starter.rs",
+    "tests/src/starter",
     "tests/tests/hostile.rs",
     "tests/tests/hostile_under_cargo.rs",
     "tests/tests/project",

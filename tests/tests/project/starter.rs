@@ -168,14 +168,13 @@ fn a_starter_is_a_repository_of_its_own() {
     assert!(stderr(&again).contains("is not empty; name a folder that does not exist yet"), "{}", stderr(&again));
     assert_eq!(git(&["status", "--short"]), "");
 
-    // A starter has nothing to make a starter of, and no bugs to put into it.
+    // A starter has nothing to make a starter of.
     let other = format!("{shown}-other");
     let of_a_starter = lab_in(&folder, &["starter", &other]);
     assert!(stderr(&of_a_starter).contains("this workspace may be a starter itself"), "{}", stderr(&of_a_starter));
     assert!(!Path::new(&other).exists());
-    let bugs = lab_in(&folder, &["bugs"]);
-    assert_eq!(bugs.status.code(), Some(2));
-    assert!(stderr(&bugs).contains("this workspace has no bug bank"), "{}", stderr(&bugs));
+    let command = fs::read_to_string(folder.join("tests/src/cli/mod.rs")).expect("it is there");
+    assert!(command.contains("Run(") && !command.contains("Bugs(") && !command.contains("Starter("), "{command}");
     fs::remove_dir_all(&folder).expect("it can go");
 }
 
