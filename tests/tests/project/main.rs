@@ -7,6 +7,7 @@ mod arrows;
 mod bank;
 mod citations;
 mod command;
+mod cut_off;
 mod history;
 mod pages;
 mod record;
