@@ -183,7 +183,9 @@ fn tell(outcome: &Outcome<u64>) {
             println!("{note}");
         }
     }
-    outcome.result.as_ref().map_err(|failure| println!("  {failure}\n")).ok();
+    if let Err(failure) = &outcome.result {
+        println!("  {}\n", failure.message);
+    }
 }
 
 fn main() -> ExitCode {
