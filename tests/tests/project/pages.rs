@@ -15,9 +15,9 @@ use tests::suites::{PARTS, all};
 use super::command::{lab, stdout};
 
 /// Words in commands that stand for something.
-const PLACEHOLDERS: [&str; 6] = ["TEST", "S", "FILE..", "DIR", "PART", "N"];
+const PLACEHOLDERS: [&str; 7] = ["TEST", "NAME", "S", "FILE..", "DIR", "PART", "N"];
 /// Pages that say so of a program that the reader is to write.
-const TO_BE_WRITTEN: [&str; 1] = ["mine"];
+const TO_BE_WRITTEN: [&str; 2] = ["mine", "muted_leader"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace")
@@ -150,6 +150,7 @@ fn misfit(command: &str, help: &mut impl FnMut(&str) -> String) -> Option<String
             let named = rest.first().filter(|word| !word.starts_with('-') && ["run", "replay", "why"].contains(&verb));
             let is_there = |word: &&&str| {
                 PLACEHOLDERS.contains(word)
+                    || TO_BE_WRITTEN.contains(word)
                     || PARTS.iter().any(|part| part.name == **word)
                     || all().any(|test| test.name.contains(**word))
             };
@@ -162,7 +163,8 @@ fn misfit(command: &str, help: &mut impl FnMut(&str) -> String) -> Option<String
                 .find_map(|(folder, flag)| Some((folder, after(flag)?)))?;
             let stem = root().join(package).join(kind).join(name);
             let is_there = stem.with_extension("rs").is_file() || stem.join("main.rs").is_file();
-            (!is_there && !TO_BE_WRITTEN.contains(&name)).then(|| format!("{package} has no {name} in {kind}"))
+            (!is_there && !TO_BE_WRITTEN.contains(&name) && !PLACEHOLDERS.contains(&name))
+                .then(|| format!("{package} has no {name} in {kind}"))
         }
         _ => None,
     }
