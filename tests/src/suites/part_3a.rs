@@ -176,6 +176,7 @@ fn one_partition(lab: &Lab) {
     let before = lab.calls_returned();
     lab.run_for(ELECTION_TIME);
     let returned = lab.calls_returned() - before;
+    lab.judge_history(); // If an answer is wrong, that says more.
     lab.expect(returned == 0, "Linearizable", || {
         format!("{returned} of two calls have returned, and their clients can reach {minority:?} of five servers only")
     });
