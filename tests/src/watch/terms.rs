@@ -6,7 +6,7 @@
 //!
 //! A server may ignore a candidate while it hears a leader, or leads: then it was told of
 //! no term by it (§6, "disruptive servers"). The paper has it do so for the minimum election
-//! timeout; some do it until their own has passed, which is as safe. It does not look at the question the moment
+//! timeout; until its own has passed is allowed here as well. It does not look at the question the moment
 //! that it arrives: by then it may lead.
 //!
 //! Boundary: two tables of terms. Knows no roles.
