@@ -459,6 +459,26 @@ fn a_run_that_takes_its_record_along_is_reported_all_the_same() {
     assert!(!file.exists(), "an empty record is left");
 }
 
+/// Whoever follows `again:` must not be told less than before.
+#[test]
+fn a_red_seed_is_told_alike_alone_in_a_sweep_and_replayed() {
+    let told = |arguments: &[&str]| {
+        let output = hostile(arguments).output().expect("it starts");
+        let printed = text(&output.stdout);
+        let report = report_of(&printed, "across_call_locks");
+        // The first line has the wall time.
+        report.into_iter().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let alone = told(&["run", "across_call_locks", "--seed", "1"]);
+    for part in
+        ["  what led there, of ", "  the servers then:", "  all of it: cargo lab replay across_call_locks --seed 1"]
+    {
+        assert!(alone.iter().any(|line| line.starts_with(part)), "no `{part}`: {alone:#?}");
+    }
+    assert_eq!(alone, told(&["run", "across_call_locks", "--seeds", "1..3", "--jobs", "1"]));
+    assert_eq!(alone, told(&["replay", "across_call_locks", "--seed", "1"]));
+}
+
 #[test]
 fn a_single_run_prints_as_it_comes() {
     let output = run(&["exit_endings", "--seed", "3"]);

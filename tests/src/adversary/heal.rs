@@ -6,6 +6,9 @@
 //! are six and four of the longest election timeouts. Nothing before was judged by
 //! time.
 //!
+//! Where only elections are tested, a bare majority must keep its leader besides, while
+//! calls to all others hang: whoever calls its peers one after another does not.
+//!
 //! Boundary: judges liveness. Safety is watched all the while.
 
 use labsim::time::Duration;
@@ -18,6 +21,8 @@ use super::stage::Director;
 const CORE_LIMIT_MS: u64 = 3000;
 /// What all have then.
 const ALL_LIMIT_MS: u64 = 2000;
+/// So long a leader must stay whom nobody disturbs, in milliseconds.
+const STAY_MS: u64 = 1000;
 /// How late a thread may start here, in microseconds.
 const START_US_MAX: u64 = 200;
 /// After so many milliseconds a leader that has committed nothing is asked again.
@@ -44,10 +49,75 @@ pub(super) fn heal_test(director: &mut Director<'_>, allowed: Allowed) {
         }
     }
     progress(director, allowed, &core, CORE_LIMIT_MS, "a bare majority");
+    if !allowed.commands {
+        stays(director, &core);
+    }
 
     lab.heal();
     let all: Vec<usize> = (0..lab.count()).collect();
     progress(director, allowed, &all, ALL_LIMIT_MS, "the whole cluster");
+}
+
+/// Waits until `group` has had one leader, the same all the time, for [`STAY_MS`].
+fn stays(director: &mut Director<'_>, group: &[usize]) {
+    let lab = director.lab;
+    let begun = labsim::elapsed();
+    let mut present: Option<(Duration, Vec<(usize, Status)>)> = None;
+    let mut changes = 0;
+    while labsim::elapsed() < begun + Duration::from_millis(CORE_LIMIT_MS) {
+        let statuses = look(director, group);
+        match &present {
+            Some((since, before)) if *before == statuses => {
+                if labsim::elapsed() >= *since + Duration::from_millis(STAY_MS) && one_leads(&statuses) {
+                    return;
+                }
+            }
+            _ => {
+                changes += 1;
+                present = Some((labsim::elapsed(), statuses));
+            }
+        }
+        director.pass(5);
+    }
+    let message = format!(
+        "{} are a majority, hear each other since {:.3}s and had {} s; no leader stayed for {} s: terms and roles changed \
+         {changes} times",
+        names(group),
+        begun.as_secs_f64(),
+        seconds(CORE_LIMIT_MS),
+        seconds(STAY_MS)
+    );
+    lab.fail_waiting("NoLeader", begun, group, &message)
+}
+
+/// What a server says of itself: its term, and whether it leads. None if it is down.
+type Status = Option<(Term, bool)>;
+
+fn look(director: &Director<'_>, group: &[usize]) -> Vec<(usize, Status)> {
+    group.iter().map(|server| (*server, director.lab.status(*server))).collect()
+}
+
+/// Those that say they lead.
+fn leaders(statuses: &[(usize, Status)]) -> Vec<(usize, Term)> {
+    let leads = |(server, status): &(usize, Status)| match status {
+        Some((term, true)) => Some((*server, *term)),
+        _ => None,
+    };
+    statuses.iter().filter_map(leads).collect()
+}
+
+/// One leads, and all are in its term.
+fn one_leads(statuses: &[(usize, Status)]) -> bool {
+    let is_in = |term: Term| statuses.iter().all(|(_, status)| status.is_some_and(|(other, _)| other == term));
+    matches!(leaders(statuses)[..], [(_, term)] if is_in(term))
+}
+
+fn names(group: &[usize]) -> String {
+    group.iter().map(|server| format!("S{server}")).collect::<Vec<_>>().join(", ")
+}
+
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
 }
 
 /// What was offered: where it is to be, when, and to whom.
@@ -67,22 +137,15 @@ fn progress(director: &mut Director<'_>, allowed: Allowed, group: &[usize], limi
     let mut led: Vec<(Term, usize)> = Vec::new();
     let begun = labsim::elapsed();
     while labsim::elapsed() < begun + Duration::from_millis(limit_ms) {
-        let statuses: Vec<(usize, Option<(Term, bool)>)> =
-            group.iter().map(|server| (*server, lab.status(*server))).collect();
-        let leaders = statuses.iter().filter_map(|(server, status)| match status {
-            Some((term, true)) => Some((*server, *term)),
-            _ => None,
-        });
-        let leaders: Vec<(usize, Term)> = leaders.collect();
+        let statuses = look(director, group);
+        let leaders = leaders(&statuses);
         for (server, term) in &leaders {
             if !led.contains(&(*term, *server)) {
                 led.push((*term, *server));
             }
         }
         if !allowed.commands {
-            if let [(_, term)] = leaders[..]
-                && statuses.iter().all(|(_, status)| status.is_some_and(|(other, _)| other == term))
-            {
+            if one_leads(&statuses) {
                 return;
             }
             director.pass(5);
@@ -109,13 +172,13 @@ fn progress(director: &mut Director<'_>, allowed: Allowed, group: &[usize], limi
         director.pass(5);
     }
 
-    let names = group.iter().map(|server| format!("S{server}")).collect::<Vec<_>>().join(", ");
-    let seconds = limit_ms as f64 / 1000.0;
     let rule = if led.is_empty() || !allowed.commands { "NoLeader" } else { "NoProgress" };
     let message = format!(
-        "{who} ({names}) was mended at {:.3}s and had {seconds} s: {} leaders in it, {} commands taken, none committed by \
+        "{who} ({}) was mended at {:.3}s and had {} s: {} leaders in it, {} commands taken, none committed by \
          all of it",
+        names(group),
         begun.as_secs_f64(),
+        seconds(limit_ms),
         led.len(),
         offers.len()
     );

@@ -98,6 +98,9 @@ fn is_telling(event: &Event, broken: &Broken) -> bool {
     if matches!(event.kind, "write" | "sync") {
         return broken.kind == Kind::PromisedBeforePersisted;
     }
+    if event.kind == "deadline" {
+        return broken.rule == Some("Followers.2");
+    }
     const TELLING: [&str; 17] = [
         "send",
         "deliver",

@@ -21,6 +21,7 @@ pub fn words(record: &Record, event: &Event) -> String {
             number("base") + numbers(event, "terms").len() as u64,
             number("base")
         ),
+        "state" => format!("term {}, {}, commit index {}", number("term"), text("role"), number("commit")),
         "term" => format!("term {} -> {}", number("before"), number("term")),
         "role" => format!("{} -> {} in term {}", text("before"), text("role"), number("term")),
         "vote" => match event.number_of("candidate") {
@@ -59,6 +60,12 @@ pub fn words(record: &Record, event: &Event) -> String {
         "link" => format!("link from {} to {} changes", node("from"), node("to")),
         "crash" => "crashes".to_owned(),
         "restart" => "restarts".to_owned(),
+        "deadline" => format!("sets its timer: it will stand at {}", seconds(number("due_us"))),
+        "thread" => format!("begins `{}`", text("name")),
+        "thread_end" => "ends".to_owned(),
+        "preempt" => format!("others run first, at {}", text("place")),
+        "pause" | "resume" => format!("{}s", event.kind),
+        "fail" => text("message").lines().next().unwrap_or("").to_owned(),
         "timer" => format!("a timer rings after {} ms", number("waited_us") / 1000),
         "lock_wait" => format!("waits for the lock at {}, which `{}` has", text("place"), text("holder")),
         "violation" => {
@@ -129,6 +136,11 @@ fn of_terms(terms: &[u64]) -> String {
         (Some(first), Some(last)) => format!("terms {first} to {last}"),
         _ => "no term".to_owned(),
     }
+}
+
+/// A moment in microseconds, as reports show it.
+fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// The thread of an event, by name.

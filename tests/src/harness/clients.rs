@@ -7,7 +7,7 @@
 //! Boundary: calls, and their history. What the clients do is in `suites`.
 
 use kvraft::{Clerk, ClerkError};
-use labsim::channel::{self, Receiver};
+use labsim::channel::{self, Receiver, RecvTimeoutError};
 use labsim::links;
 use labsim::node::Node;
 use labsim::rand::Stream;
@@ -23,9 +23,12 @@ use crate::linear::{self, BreachKind, Call, Limits, Model, Operation, Outcome, V
 /// histories need.
 const JUDGE_STEPS: u64 = 20_000_000;
 
-/// How long a client may wait for its answers where a majority of servers is well: some
+/// How long a client may wait for one answer where a majority of servers is well: some
 /// elections, and as many calls that nobody answers.
-const FINISH_TIME: Duration = Duration::from_secs(20);
+const ANSWER_TIME: Duration = Duration::from_secs(20);
+
+/// How often that is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The calls of a run, and who made them.
 #[derive(Default)]
@@ -97,13 +100,31 @@ impl Lab {
         links::change(self.node(server), client, |link| link.up = up);
     }
 
-    /// Waits for a client whose servers are well now. Ends the run if that takes long.
+    /// Waits for a client whose servers are well now. Ends the run if one of its calls
+    /// takes long; how long all of them take is for the test to judge.
     pub fn finish<T>(&self, client: Working<T>) -> T {
-        let since = labsim::elapsed();
-        client.done.recv_timeout(FINISH_TIME).unwrap_or_else(|_| {
-            let message = format!("client {} has waited for an answer for {} s", client.number, FINISH_TIME.as_secs());
+        let begun = labsim::elapsed();
+        loop {
+            match client.done.recv_timeout(LOOK_AGAIN) {
+                Ok(done) => return done,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let message = format!("client {} has ended without a word", client.number);
+                    self.fail(Broken::unnamed(Kind::Harness, message));
+                }
+            }
+            let since = self.waits_since(client.number).map(|since| since.max(begun));
+            let Some(since) = since.filter(|since| labsim::elapsed() >= *since + ANSWER_TIME) else { continue };
+            let message = format!("client {} has waited for an answer for {} s", client.number, ANSWER_TIME.as_secs());
             self.fail_waiting("NoProgress", since, &self.connected(), &message)
-        })
+        }
+    }
+
+    /// When a client has made the call that it waits for.
+    fn waits_since(&self, client: u64) -> Option<Duration> {
+        let history = self.shared.clients.history.lock();
+        let last = history.iter().rev().find(|call| call.client == client)?;
+        (last.returned_at == 0).then(|| Duration::from_nanos(last.called_at))
     }
 
     /// How many calls have returned.
@@ -169,13 +190,13 @@ impl Client {
     }
 
     /// Reads a key, and has the history judged at once if that is not its value: nobody
-    /// else writes it.
+    /// else writes it. The judge must find why.
     pub fn expect(&mut self, key: &str, value: &str) {
         let got = self.get(key);
         if got != value {
             self.lab.judge_history();
-            let message = format!("client {} reads {got:?} from {key}, and has written {value:?}", self.number);
-            self.lab.fail(Broken::new(Kind::NotLinearizable, "Linearizable", message));
+            let message = format!("client {} reads another value of {key} than it has written", self.number);
+            self.lab.fail(Broken::unnamed(Kind::Harness, message));
         }
     }
 
@@ -189,14 +210,30 @@ impl Client {
         (history.len() - 1, event)
     }
 
+    /// A call is over. A clerk without a patience tries until it has an answer, and that is
+    /// what the tests are about: an error ends the run.
     fn returns(&self, (call, event): (usize, u64), outcome: Result<Outcome, &ClerkError>) {
-        let outcome = outcome.unwrap_or_else(|error| match error {
-            ClerkError::NotExecuted(_) => Outcome::Failed,
-            ClerkError::MaybeExecuted(_) => Outcome::Unknown,
+        events::results(event, || match &outcome {
+            Ok(outcome) => format!("{outcome:?}"),
+            Err(error) => error.to_string(),
         });
-        events::results(event, || format!("{outcome:?}"));
         let mut history = self.lab.shared.clients.history.lock();
-        (history[call].outcome, history[call].returned_at) = (outcome, now());
+        let operation = &mut history[call];
+        let error = match outcome {
+            Ok(outcome) => {
+                (operation.outcome, operation.returned_at) = (outcome, now());
+                return;
+            }
+            Err(error) => error,
+        };
+        let message = format!(
+            "{} of client {} ends in an error: {error}; its clerk has all the time that it needs, and tries until it is \
+             answered",
+            operation.call, self.number
+        );
+        let moment = Duration::from_nanos(operation.called_at);
+        drop(history);
+        self.lab.fail(Broken::new(Kind::Liveness, "NoProgress", message).since([moment]));
     }
 }
 

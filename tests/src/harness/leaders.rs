@@ -70,11 +70,20 @@ impl Lab {
     }
 
     /// Fails if a connected server says that it leads: without a quorum none can
-    /// have been elected.
+    /// have been elected, and who led before was replaced.
     pub fn check_no_leader(&self) {
-        if let Some((term, server)) = self.connected_leaders().first() {
-            let message = format!("expected no leader without a quorum, but S{server} says it leads term {term}");
-            self.fail(Broken::new(Kind::Safety, "Candidates.2", message));
+        if let Some((term, server)) = self.connected_leaders().first().copied() {
+            let mut message = format!("expected no leader without a quorum, but S{server} says it leads term {term}");
+            let terms = (0..self.count()).filter_map(|other| Some((self.status(other)?.0, other)));
+            let rule = match terms.max().filter(|(latest, _)| *latest > term) {
+                // An old leader, and others have gone on.
+                Some((latest, other)) => {
+                    message += &format!("; S{other} is in term {latest}, and S{server} has not heard of that");
+                    "AllServers.2"
+                }
+                None => "Candidates.2",
+            };
+            self.fail(Broken::new(Kind::Safety, rule, message));
         }
     }
 }

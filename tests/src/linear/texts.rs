@@ -4,6 +4,7 @@
 //! is taken apart into these, longest first; with pieces that nobody else has, as
 //! clients of the labs write them, there is one way only. Then each piece is looked
 //! at: who wrote it, and when; and each write that is not there: could it be missing?
+//! Of a text that can be cut at other places too nothing is said.
 //!
 //! Boundary: one get, and who it contradicts.
 
@@ -111,6 +112,24 @@ impl<'a> Writes<'a> {
     }
 }
 
+impl Writes<'_> {
+    /// Whether a text can be cut into pieces at one set of places only: what one way shows
+    /// another may not.
+    fn is_cut_in_one_way(&self, text: &str) -> bool {
+        // For each end of a piece: in how many ways the text comes to an end from there.
+        let mut ways = vec![0_u8; text.len() + 1];
+        ways[text.len()] = 1;
+        for at in (0..text.len()).rev() {
+            let ends = self.lengths.iter().map(|length| at + length);
+            let ends = ends.filter(|end| text.get(at..*end).is_some_and(|piece| self.appends.contains_key(piece)));
+            ways[at] = ends.fold(0, |sum, end| sum.saturating_add(ways[end]));
+        }
+        let is_first = |put: &&&str| !put.is_empty() && !self.appends.contains_key(**put) && text.starts_with(**put);
+        let puts = self.puts.keys().filter(is_first);
+        puts.fold(ways[0], |sum, put| sum.saturating_add(ways[put.len()])) == 1
+    }
+}
+
 /// A text that was returned, taken apart.
 struct Read<'a> {
     text: &'a str,
@@ -167,6 +186,9 @@ pub(super) fn explain(case: &Case<'_>) -> Option<Finding> {
             return Some(Finding { kind: BreachKind::FromNowhere, other: None, says });
         }
     };
+    if !writes.is_cut_in_one_way(&text) {
+        return None;
+    }
     let found = twice(case, &writes, &read)
         .or_else(|| from_the_future(case, &writes, &read))
         .or_else(|| missing(case, &writes, &read))

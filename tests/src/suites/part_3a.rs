@@ -159,6 +159,10 @@ fn one_partition(lab: &Lab) {
     lab.with_client(|client| {
         client.put("1", "13");
         client.expect("1", "13");
+        // What is called twice is done twice, though it looks the same.
+        client.append("2", "x");
+        client.append("2", "x");
+        client.expect("2", "xx");
     });
 
     // The leader, and one more, apart from the other three.

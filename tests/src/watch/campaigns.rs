@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use labsim::time::Instant;
 use raft::{RoleName, ServerId, Term, View};
 
 use super::at;
@@ -54,6 +55,10 @@ struct Known {
     shows: Option<(Term, Duration)>,
     /// It publishes what it is.
     is_shown: bool,
+    /// When it will stand, as it shows.
+    deadline: Option<Instant>,
+    /// When it changed that last, other than by standing.
+    moved: Option<Duration>,
     /// The highest term that it has spoken in, or was told of.
     term: Term,
 }
@@ -80,8 +85,20 @@ impl Campaigns {
     /// A server starts.
     pub fn begin_life(&mut self, moment: Duration, server: ServerId) {
         self.leads(server);
-        self.servers[server.0 as usize].shows = None;
+        let known = &mut self.servers[server.0 as usize];
+        (known.shows, known.deadline, known.moved) = (None, None, None);
         self.note(server, Reason { since: moment, until: moment, what: "it started" });
+    }
+
+    /// A server publishes when it will stand.
+    pub fn shows_deadline(&mut self, moment: Duration, view: &View) {
+        let known = &mut self.servers[view.server.0 as usize];
+        if known.deadline == view.election_deadline {
+            return; // Nearly always.
+        }
+        known.deadline = view.election_deadline;
+        let stands = view.role == RoleName::Candidate && known.shows.is_none_or(|(term, _)| term != view.term);
+        known.moved = Some(moment).filter(|_| !stands).or(known.moved);
     }
 
     /// A server publishes.
@@ -180,6 +197,7 @@ impl Campaigns {
         }
         known.stood = term;
         known.shows = None;
+        let moved = known.moved.take();
         let decided = moment.saturating_sub(EARLY + slack);
         let last = known.reasons.iter().rfind(|reason| reason.since <= decided).copied();
         self.note(server, Reason { since: decided, until: moment, what: "it stood for election" });
@@ -193,14 +211,19 @@ impl Campaigns {
         } else {
             return Ok(());
         };
+        // What it set its deadline for is in the record of that moment.
+        let moved = moved.filter(|moved| what == "too late" && *moved > until);
+        let again = moved.map_or(String::new(), |moved| {
+            format!("; it set its timer again at {}, which is no reason to wait", at(moved))
+        });
         let message = format!(
-            "{server} stands for term {term} at {}, {what}: {why} {} ms before, and raft::ELECTION_TIMEOUT is {} to {} ms",
+            "{server} stands for term {term} at {}, {what}: {why} {} ms before, and raft::ELECTION_TIMEOUT is {} to {} ms{again}",
             at(moment),
             waited.as_millis(),
             timeout.start.as_millis(),
             timeout.end.as_millis()
         );
-        Err(Broken::new(Kind::Liveness, "Followers.2", message))
+        Err(Broken::new(Kind::Liveness, "Followers.2", message).since(moved))
     }
 }
 
@@ -219,6 +242,8 @@ mod tests {
         Stands(u64, Term),
         /// It shows itself as a candidate of a term, or as a follower.
         Shows(u64, Term, bool),
+        /// It sets its timer.
+        Waits(u64),
         /// It is told of a term by an answer.
         Told(u64, Term),
         /// A leader of a term is answered in a term.
@@ -226,7 +251,7 @@ mod tests {
         /// It is asked for a vote of a term, and grants it or not.
         Asked(u64, Term, bool),
     }
-    use Step::{Asked, Heard, Leads, Shows, Stands, Starts, Told};
+    use Step::{Asked, Heard, Leads, Shows, Stands, Starts, Told, Waits};
 
     fn judged(steps: &[Step]) -> Result<(), Broken> {
         let timeout = Duration::from_millis(250)..Duration::from_millis(500);
@@ -244,6 +269,11 @@ mod tests {
                 Shows(millis, term, stands) => {
                     let role = if stands { RoleName::Candidate } else { RoleName::Follower };
                     watcher.observe(Duration::from_millis(millis), &View { term, role, ..crate::watch::view_of(0) });
+                }
+                Waits(millis) => {
+                    let election_deadline = Some(Instant::now());
+                    let view = View { election_deadline, ..crate::watch::view_of(0) };
+                    watcher.shows_deadline(Duration::from_millis(millis), &view);
                 }
                 Told(millis, term) => {
                     let reply = RequestVoteReply { term, granted: false };
@@ -293,6 +323,20 @@ mod tests {
             let broken = judged(steps).expect_err(why);
             assert!(broken.message.contains(why), "{}", broken.message);
         }
+    }
+
+    /// What moved the timer is the mistake, and that moment is the evidence.
+    #[test]
+    fn a_timer_that_is_set_for_no_reason_is_told_2a() {
+        let steps = [Starts(0), Waits(0), Heard(100, 1, 1), Waits(100), Stands(700, 2)];
+        let broken = judged(&steps).expect_err("600 ms are too many");
+        assert!(broken.message.ends_with("250 to 500 ms"), "{}", broken.message);
+        assert_eq!(broken.moments, []);
+        let steps = [Starts(0), Waits(0), Heard(100, 1, 1), Waits(100), Waits(300), Stands(700, 2)];
+        let broken = judged(&steps).expect_err("600 ms are too many");
+        let again = "250 to 500 ms; it set its timer again at 0.300s, which is no reason to wait";
+        assert!(broken.message.ends_with(again), "{}", broken.message);
+        assert_eq!(broken.moments, [Duration::from_millis(300)]);
     }
 
     #[test]

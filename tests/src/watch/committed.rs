@@ -14,7 +14,8 @@ use std::time::Duration;
 use raft::{EntryId, Index, PeerProgress, RoleName, ServerId, Shown, Term, View};
 
 use super::at;
-use super::known::{Asked, Known, Step};
+use super::known::{Asked, Face, Known, Step};
+use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 
 /// What was committed first at each index.
@@ -55,6 +56,24 @@ impl Committed {
         Some((slot as Index + 1, &self.first[slot]))
     }
 
+    /// Takes notice of a message. Returns what a leader would show that says more in it than
+    /// it has shown, and the indexes that it is the first to commit so: a thread that was
+    /// started in a critical section may speak before that is over.
+    ///
+    /// # Errors
+    ///
+    /// If it had no right to commit them.
+    pub fn hear(&mut self, known: &Known, wire: &Wire<'_>) -> Result<Option<(View, Index, Index)>, Broken> {
+        let Said::AppendEntries(args) = wire.said else { return Ok(None) };
+        let server = known.server(wire.from);
+        let is_more = |face: &Face| face.term == args.term && args.leader_commit > face.commit_index;
+        if !wire.leaves || !server.face.as_ref().is_some_and(is_more) {
+            return Ok(None); // Nearly always.
+        }
+        let Some(view) = known.leader_commits(wire.from, args.leader_commit) else { return Ok(None) };
+        Ok(self.commit(known, &view, wire.at)?.map(|(first, last)| (view, first, last)))
+    }
+
     /// Takes notice of a view. Returns the indexes that it is the first to commit.
     ///
     /// # Errors
@@ -74,11 +93,17 @@ impl Committed {
                 return Err(differs(moment, known, view, index, own, first));
             }
         }
+        self.commit(known, view, moment)
+    }
+
+    /// What `view` commits that nobody had committed before.
+    fn commit(&mut self, known: &Known, view: &View, moment: Duration) -> Result<Option<(Index, Index)>, Broken> {
         let new = self.highest() + 1;
         if new > view.commit_index {
             return Ok(None);
         }
         judge_right(moment, known, view)?;
+        let server = known.server(view.server);
         for index in new..=view.commit_index {
             let Some(entry) = server.log.at(index) else {
                 // Only in a snapshot: nobody has shown what was there.
@@ -213,9 +238,10 @@ fn without_majority(moment: Duration, known: &Known, view: &View, confirmed: &[(
 
 #[cfg(test)]
 mod tests {
+    use raft::AppendEntriesArgs;
+
     use super::*;
     use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, view};
-    use crate::watch::wire::Said;
 
     /// S0 leads term 2 among three, with entries of terms 1, 2, 2 on its disk, of which
     /// `saved` are there, and S1 has confirmed `confirmed`.
@@ -284,6 +310,27 @@ mod tests {
         let other = judged(&mut scene, &mut committed, &follows(&[1, 1, 1], 3)).unwrap_err();
         assert_eq!(other.0, "AppendEntries.5", "{}", other.1);
         assert!(other.1.starts_with("S1 commits index 2 with an entry of term 1"), "{}", other.1);
+    }
+
+    /// A thread that the leader has started with its lock held may tell a follower of a
+    /// commit before the leader shows it.
+    #[test]
+    fn what_a_leader_says_it_commits_is_judged_as_if_shown_2b() {
+        for (confirmed, expected) in [(3, None), (1, Some("Leaders.4"))] {
+            let (mut scene, mut committed) = (scene(3, confirmed), Committed::default());
+            let says = AppendEntriesArgs { leader_commit: 3, ..append(2, S0, id(2, 3), &[]) };
+            let wire = |leaves| scene.wire(9, S0, S1, leaves, Said::AppendEntries(&says));
+            assert!(committed.hear(&scene.known, &wire(false)).unwrap().is_none(), "it has arrived before it left");
+            let judged = committed.hear(&scene.known, &wire(true));
+            assert_eq!(judged.as_ref().err().and_then(|broken| broken.rule), expected);
+            if let Ok(heard) = judged {
+                let (shown, first, last) = heard.expect("it is news");
+                assert_eq!((shown.server, first, last), (S0, 1, 3));
+                let follows = view(S1, 2, &[1, 2, 2]).commits(3);
+                self::judged(&mut scene, &mut committed, &follows).unwrap();
+                assert_eq!(committed.at(3).map(|commit| commit.by), Some(S0));
+            }
+        }
     }
 
     /// The narrower rule: it does not even have the entry before.

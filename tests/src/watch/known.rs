@@ -35,8 +35,11 @@ pub struct Server {
     pub disk: OnDisk,
     /// How many views it has published in this life.
     pub views: u64,
-    /// Its disk was synced after its last view.
+    /// Its disk was written and synced after its last view: this is the critical section
+    /// that did it, and what it has changed besides is not known here.
     pub is_synced: bool,
+    /// Its disk was written after its last sync.
+    is_written: bool,
     /// What it believes of the others, in its last view.
     progress: Vec<PeerProgress>,
     /// What it was asked, and has not answered.
@@ -383,11 +386,39 @@ impl Known {
             Server { log: std::mem::take(&mut known.log), disk: std::mem::take(&mut known.disk), ..Server::default() };
     }
 
-    /// A server's disk was synced.
+    /// A server's disk was written.
+    pub fn written(&mut self, server: ServerId) {
+        self.servers[server.0 as usize].is_written = true;
+    }
+
+    /// A server's disk was synced. That of one that has written nothing has nothing new.
     pub fn synced(&mut self, server: ServerId) {
         let known = &mut self.servers[server.0 as usize];
-        known.is_synced = true;
-        known.settle();
+        if std::mem::take(&mut known.is_written) {
+            known.is_synced = true;
+            known.settle();
+        }
+    }
+
+    /// What a leader would show if it had committed `index` since its last view.
+    pub fn leader_commits(&self, leader: ServerId, index: Index) -> Option<View> {
+        let server = self.server(leader);
+        let face = server.face.filter(|face| face.role == RoleName::Leader)?;
+        let last = server.log.last();
+        Some(View {
+            server: leader,
+            term: face.term,
+            role: face.role,
+            voted_for: face.voted_for,
+            last,
+            base: server.log.base,
+            commit_index: index,
+            last_applied: face.last_applied,
+            changed_from: last.index + 1,
+            changed: Vec::new(),
+            progress: server.progress.clone(),
+            election_deadline: None,
+        })
     }
 
     /// A server publishes. Returns whether that is what it has published last: most

@@ -19,6 +19,8 @@ use super::wire::{Said, Wire};
 
 /// So many leaders within one wait are too many.
 const CLIMBING: usize = 3;
+/// A peer that its leader sends nothing for so long has missed two heartbeats.
+const NEGLECTED: Duration = Duration::from_millis(250);
 
 /// What has moved, and when.
 #[derive(Debug, Default)]
@@ -31,9 +33,30 @@ pub struct Liveness {
     refused: Vec<(Duration, ServerId, ServerId, Term)>,
     /// When each leader was last answered in its term.
     answered: BTreeMap<ServerId, Duration>,
+    /// What each leader has sent last, to whom: its term, and when.
+    sent: BTreeMap<(ServerId, ServerId), (Term, Duration)>,
+    /// The requests of leaders that have had no answer, by their numbers, as long as
+    /// their sender has sent nothing since: a leader, whom it asked, and when.
+    waits: BTreeMap<ServerId, (u64, ServerId, Duration)>,
+    /// Who stood though its leader was up, in order, and what the leader did.
+    neglected: Vec<Neglect>,
     /// When a server was last seen to commit more than anybody before.
     committed: Option<(Duration, ServerId, Index)>,
     highest: Index,
+}
+
+/// A leader has sent a peer nothing for long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Neglect {
+    leader: ServerId,
+    term: Term,
+    peer: ServerId,
+    /// When it sent something to that peer last.
+    since: Duration,
+    /// Up to when that is so.
+    until: Duration,
+    /// It has sent nobody anything since it asked that server, then, and has no answer.
+    waits: Option<(ServerId, Duration)>,
 }
 
 /// What a run was doing instead.
@@ -48,6 +71,12 @@ pub struct Reason {
 }
 
 impl Liveness {
+    /// A server starts: nobody waits for what it asked before.
+    pub fn begin_life(&mut self, server: ServerId) {
+        self.waits.remove(&server);
+        self.neglected.retain(|neglect| neglect.leader != server);
+    }
+
     /// Takes notice of a view.
     pub fn observe(&mut self, moment: Duration, view: &View) {
         if view.commit_index > self.highest {
@@ -64,6 +93,9 @@ impl Liveness {
                     |(_, server, term): &&(Duration, ServerId, Term)| (*server, *term) == (wire.from, args.term);
                 if self.stood.iter().rev().take(known.count()).find(is_known).is_none() {
                     self.stood.push((wire.at, wire.from, args.term));
+                    let leader = self.led.last_key_value().map(|(term, (_, leader))| (*leader, *term));
+                    let neglect = leader.and_then(|(leader, term)| self.neglect(leader, term, wire.from, wire.at));
+                    self.neglected.extend(neglect);
                 }
             }
             Said::Vote(reply) if wire.leaves && !reply.granted => {
@@ -75,16 +107,50 @@ impl Liveness {
             }
             Said::AppendEntries(_) | Said::InstallSnapshot(_) if wire.leaves => {
                 self.led.entry(wire.term()).or_insert((wire.at, wire.from));
+                self.sent.insert((wire.from, wire.to), (wire.term(), wire.at));
+                self.waits.insert(wire.from, (wire.call, wire.to, wire.at));
             }
             Said::Appended(_) | Said::Installed(_) if !wire.leaves => {
                 self.answered.insert(wire.to, wire.at);
+                if self.waits.get(&wire.to).is_some_and(|(call, ..)| *call == wire.call) {
+                    self.waits.remove(&wire.to);
+                }
             }
             _ => {}
         }
     }
 
-    /// What has happened since `since`, instead of an agreement, among those servers.
-    pub fn why(&self, known: &Known, since: Duration, among: &[ServerId]) -> Reason {
+    /// What that leader did instead of sending to `peer` before `until`, if that was long.
+    fn neglect(&self, leader: ServerId, term: Term, peer: ServerId, until: Duration) -> Option<Neglect> {
+        let is_long = |since: Duration| until >= since + NEGLECTED;
+        let last = self.sent.get(&(leader, peer)).filter(|(sent_in, _)| *sent_in == term).map(|(_, when)| *when);
+        let since = last.or_else(|| self.led.get(&term).map(|(when, _)| *when)).filter(|since| is_long(*since))?;
+        let waits = self.waits.get(&leader).map(|(_, whom, when)| (*whom, *when)).filter(|(_, when)| is_long(*when));
+        (leader != peer).then_some(Neglect { leader, term, peer, since, until, waits })
+    }
+
+    /// What has happened from `since` to `now`, instead of an agreement, among those
+    /// servers.
+    pub fn why(&self, known: &Known, since: Duration, now: Duration, among: &[ServerId]) -> Reason {
+        let mut reason = self.what_happened(known, since, among);
+        if reason.rule == "NoProgress" {
+            let leads = self.leads_now(known, among);
+            let present = among.iter().filter_map(|peer| self.neglect(leads?.0, leads?.1, *peer, now));
+            let is_meant = |neglect: &&Neglect| {
+                neglect.until >= since && [neglect.leader, neglect.peer].iter().all(|server| among.contains(server))
+            };
+            let past = self.neglected.iter().filter(is_meant).copied();
+            // Whoever waits for an answer meanwhile is the clearest case; of these the longest.
+            let length = |neglect: &Neglect| (neglect.waits.is_some(), neglect.until - neglect.since);
+            if let Some(neglect) = past.chain(present).max_by_key(length) {
+                reason.text += &format!("; {}", neglect.words(now));
+                reason.moments.push(neglect.waits.map_or(neglect.since, |(_, when)| when));
+            }
+        }
+        reason
+    }
+
+    fn what_happened(&self, known: &Known, since: Duration, among: &[ServerId]) -> Reason {
         let is_meant = |when: Duration, server: ServerId| when >= since && among.contains(&server);
         let stood: Vec<_> = self.stood.iter().filter(|(when, by, _)| is_meant(*when, *by)).copied().collect();
         let led: Vec<_> = self.led.iter().map(|(term, (when, by))| (*term, *when, *by)).collect();
@@ -209,6 +275,21 @@ impl Liveness {
     }
 }
 
+impl Neglect {
+    fn words(&self, now: Duration) -> String {
+        let Self { leader, term, peer, since, until, waits } = self;
+        let until =
+            if *until < now { format!("up to {}, when {peer} stood", at(*until)) } else { "up to now".to_owned() };
+        let waits = waits.map_or(String::new(), |(whom, when)| {
+            format!(
+                ", and nobody anything since it asked {whom} at {}, which did not answer: is it waiting for that?",
+                at(when)
+            )
+        });
+        format!("{leader}, which led term {term}, sent {peer} nothing from {} {until}{waits}", at(*since))
+    }
+}
+
 /// One leader after the other.
 fn terms_climb(led: &[(Term, Duration, ServerId)], leader: Option<(ServerId, Term)>) -> Reason {
     let (first, last) = (led[0], led[led.len() - 1]);
@@ -257,7 +338,8 @@ mod tests {
         }
 
         fn why(&self) -> (&'static str, String) {
-            let reason = self.liveness.why(&self.scene.known, Duration::ZERO, &[S0, S1, S2]);
+            let now = self.scene.moment;
+            let reason = self.liveness.why(&self.scene.known, Duration::ZERO, now, &[S0, S1, S2]);
             (reason.rule, reason.text)
         }
     }
@@ -302,6 +384,35 @@ mod tests {
         );
         run.scene.publish(&view(S1, 1, &[1, 1]).commits(2).applied(1));
         begins(&run, "Stuck", "S1 knows that index 2 is committed, and its service was told of nothing after 1");
+    }
+
+    /// The commonest design of beginners: one thread that calls the peers in turn.
+    #[test]
+    fn a_leader_that_waits_for_one_and_forgets_the_others_is_told_2a() {
+        let mut run = Run::new();
+        run.scene.publish(&view(S0, 1, &[1]).leads());
+        let heartbeat = append(1, S0, id(1, 1), &[]);
+        run.says(1, S0, S1, true, Said::AppendEntries(&heartbeat));
+        run.says(1, S1, S0, false, Said::Appended(&yes(1)));
+        run.says(2, S0, S2, true, Said::AppendEntries(&heartbeat));
+        run.scene.moment += Duration::from_secs(1);
+        let told = "; S0, which led term 1, sent S1 nothing from 1.004s up to now, and nobody anything since it asked S2 at \
+                    3.004s, which did not answer: is it waiting for that?";
+        let (_, text) = run.why();
+        assert!(text.ends_with(told), "{text}");
+        // It stands for that, and afterwards it is still told.
+        run.stands(S1, 2);
+        run.says(2, S2, S0, false, Said::Appended(&yes(1)));
+        run.says(3, S0, S1, true, Said::AppendEntries(&heartbeat));
+        run.says(3, S1, S0, false, Said::Appended(&yes(1)));
+        run.says(4, S0, S2, true, Said::AppendEntries(&heartbeat));
+        let told = "; S0, which led term 1, sent S1 nothing from 1.004s up to 5.004s, when S1 stood";
+        let (_, text) = run.why();
+        assert!(text.contains(told), "{text}");
+        // What it asked in a former life it waits for no more.
+        run.liveness.begin_life(S0);
+        let (_, text) = run.why();
+        assert!(!text.contains("which did not answer"), "{text}");
     }
 
     #[test]

@@ -164,6 +164,7 @@ impl Watchers {
         self.persisted.end_life(&self.known, server);
         self.known.begin_life(server);
         self.one_vote_per_term.begin_life(server);
+        self.liveness.begin_life(server);
         if let Some(recorder) = &mut self.recorder {
             recorder.begin_life(server);
         }
@@ -185,6 +186,9 @@ impl Watchers {
         let server = view.server;
         if let Some(recorder) = &mut self.recorder {
             recorder.observe(view);
+        }
+        if let Some(by_time) = &mut self.by_time {
+            by_time.campaigns.shows_deadline(moment, view);
         }
         if self.known.is_repeated(view) {
             let is_applying = view.last_applied < view.commit_index;
@@ -237,6 +241,9 @@ impl Watchers {
             self.shadows.hear(known, wire)?;
         }
         self.log_matching.hear(wire)?;
+        if let Some((view, first, last)) = self.committed.hear(known, wire)? {
+            (first..=last).try_for_each(|index| electable::observe(known, &view, index, wire.at))?;
+        }
         self.known.close(wire);
         let Some(by_time) = &mut self.by_time else { return Ok(()) };
         by_time.terms.hear(wire)?;
@@ -245,7 +252,12 @@ impl Watchers {
 
     /// What those servers have been doing since that moment instead of agreeing.
     pub fn why_no_progress(&self, since: Duration, among: &[ServerId]) -> Reason {
-        self.liveness.why(&self.known, since, among)
+        self.liveness.why(&self.known, since, labsim::elapsed(), among)
+    }
+
+    /// A server's disk was written.
+    pub fn written(&mut self, server: ServerId) {
+        self.known.written(server);
     }
 
     /// A server's disk was synced.
@@ -284,9 +296,12 @@ pub fn install(
             return;
         }
         let server = ServerId(written.node.0);
-        if written.change == Change::Synced {
-            let judged = disks.lock().synced(labsim::elapsed(), server);
-            end_if(judged);
+        match written.change {
+            Change::File { .. } => disks.lock().written(server),
+            Change::Synced => {
+                let judged = disks.lock().synced(labsim::elapsed(), server);
+                end_if(judged);
+            }
         }
         then_written(server, &written.change);
     });

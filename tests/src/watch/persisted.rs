@@ -322,7 +322,7 @@ mod tests {
         scene.save(&view(S1, 1, &[1, 1]));
         let call = scene.ask(S0, S1, asked);
         if is_saved {
-            scene.known.synced(S1); // In the critical section that the view ends.
+            scene.sync(S1); // In the critical section that the view ends.
         }
         scene.publish(after);
         rule(persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, answered)))
@@ -338,7 +338,7 @@ mod tests {
             let (mut scene, mut persisted) = (Scene::new(2), Persisted::new(2));
             scene.save(&view(S1, 1, &[1, 1]));
             if is_saved {
-                scene.known.synced(S1);
+                scene.sync(S1);
             }
             let asks = scene.wire(1, S1, S0, true, Said::RequestVote(&ask));
             assert_eq!(rule(persisted.hear(&scene.known, &asks)), rule_then, "saved: {is_saved}");
@@ -462,7 +462,7 @@ mod tests {
             persisted.hear(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&yes(4)))).unwrap();
             scene.ask(S0, S1, Said::AppendEntries(&append(5, S0, id(1, 1), &[5])));
             if is_synced {
-                scene.known.synced(S1);
+                scene.sync(S1);
             }
             lives.iter().find_map(|first| {
                 persisted.end_life(&scene.known, S1);

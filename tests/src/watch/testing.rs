@@ -107,9 +107,15 @@ impl Scene {
         self.known.take(self.moment, &View { changed_from: new, changed, ..view.clone() })
     }
 
+    /// A server writes something to its disk, and syncs it.
+    pub(super) fn sync(&mut self, server: ServerId) {
+        self.known.written(server);
+        self.known.synced(server);
+    }
+
     /// The same, after its disk was synced in that critical section.
     pub(super) fn save(&mut self, view: &View) -> Step {
-        self.known.synced(view.server);
+        self.sync(view.server);
         self.publish(view)
     }
 

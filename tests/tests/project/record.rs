@@ -206,6 +206,10 @@ fn a_log_has_lines_that_others_read() {
     let short = stdout(&lab(&["replay", "persist1_2c", "--seed", "3", "--log", "short"]));
     let numbers = short.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     assert!(numbers.eq(1..=short.lines().count() as u64), "one line for each event");
+    for line in short.lines() {
+        let kind = line.split_whitespace().nth(3).unwrap_or_else(|| panic!("too short: {line}"));
+        assert!(!line.ends_with(&format!(" {kind}")), "an event has no words: {line}");
+    }
 }
 
 #[test]

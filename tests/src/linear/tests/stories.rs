@@ -229,6 +229,19 @@ fn twice() {
     );
 }
 
+/// Where it is not known which texts stand there, none is said to stand there twice.
+#[test]
+fn cut_in_several_ways() {
+    let appends = ["0 0..1 append k a", "0 2..3 append k b", "0 4..5 append k ab", "0 6..7 append k c"];
+    let found = breach(&[&appends[..], &["1 8..9 get k -> abab"]].concat());
+    assert_eq!((found.kind, found.other), (BreachKind::Other, None), "{}", found.message);
+    let found = breach(&[&appends[..], &["1 8..9 get k -> cc"]].concat());
+    assert_eq!((found.kind, found.other), (BreachKind::Twice, Some(3)), "{}", found.message);
+    // A put may be what two appends look like.
+    let puts = ["0 0..1 append k a", "0 2..3 append k b", "0 4..5 put k ab", "1 6..7 get k -> abb"];
+    assert_eq!(breach(&puts).kind, BreachKind::Other);
+}
+
 /// An empty put shows in no text, and hides all that was before it.
 #[test]
 fn overwritten_by_nothing() {
