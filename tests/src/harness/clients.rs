@@ -190,13 +190,18 @@ impl Client {
     }
 
     /// Reads a key, and has the history judged at once if that is not its value: nobody
-    /// else writes it. The judge must find why.
+    /// else writes it, or whoever does came before.
     pub fn expect(&mut self, key: &str, value: &str) {
         let got = self.get(key);
         if got != value {
-            self.lab.judge_history();
-            let message = format!("client {} reads another value of {key} than it has written", self.number);
-            self.lab.fail(Broken::unnamed(Kind::Harness, message));
+            self.lab.judge_history(); // It knows who wrote what, and when.
+            let message = format!(
+                "client {} reads {} from {key}, where {} was written last",
+                self.number,
+                linear::quoted(&got),
+                linear::quoted(value)
+            );
+            self.lab.fail(Broken::new(Kind::NotLinearizable, "Linearizable", message));
         }
     }
 

@@ -177,7 +177,7 @@ fn seconds(nanos: u64) -> String {
 const SHOWN: usize = 60;
 
 /// A text in quotes; of a long one its beginning, its end, and its length.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let count = text.chars().count();
     if count <= SHOWN {
         return format!("{text:?}");

@@ -54,6 +54,6 @@ mod search;
 mod tests;
 mod texts;
 
-pub use history::{Call, Clock, Model, Operation, Outcome};
+pub use history::{Call, Clock, Model, Operation, Outcome, quoted};
 pub use judge::{Breach, BreachKind, Judgement, Limits, Verdict, check};
 pub use parse::{Malformed, parse};

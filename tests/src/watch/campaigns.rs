@@ -114,7 +114,8 @@ impl Campaigns {
         if view.role == RoleName::Candidate && shows.is_none() {
             known.shows = Some((view.term, moment));
         }
-        if let Some((_, since)) = hidden.filter(|_| view.role != RoleName::Leader) {
+        if let Some((term, since)) = hidden.filter(|_| view.role != RoleName::Leader) {
+            known.stood = term; // Its requests may leave yet: it saves first.
             self.note(view.server, Reason { since, until: since, what: "it stood for election" });
         }
     }
@@ -316,6 +317,8 @@ mod tests {
     fn a_candidacy_that_nobody_hears_of_restarts_the_timer_2a() {
         judged(&[Starts(0), Told(300, 7), Stands(750, 8)]).unwrap(); // It publishes nothing.
         judged(&[Starts(0), Shows(300, 1, true), Shows(301, 7, false), Stands(750, 8)]).unwrap();
+        // Its requests leave when it is none any more.
+        judged(&[Starts(0), Shows(300, 1, true), Shows(301, 7, false), Stands(340, 1), Stands(750, 8)]).unwrap();
         for (steps, why) in [
             (&[Starts(0), Told(100, 7), Stands(650, 8)][..], "too late: it started 650 ms before"),
             (&[Starts(0), Shows(300, 0, false), Told(300, 7), Stands(750, 8)], "too late: it started 750 ms before"),

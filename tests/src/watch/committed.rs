@@ -71,7 +71,11 @@ impl Committed {
             return Ok(None); // Nearly always.
         }
         let Some(view) = known.leader_commits(wire.from, args.leader_commit) else { return Ok(None) };
-        Ok(self.commit(known, &view, wire.at)?.map(|(first, last)| (view, first, last)))
+        let judged = self.commit(known, &view, wire.at).map_err(|broken| {
+            let message = format!("{}; it says so to {}, and has not shown it yet", broken.message, wire.to);
+            Broken { message, ..broken }
+        });
+        Ok(judged?.map(|(first, last)| (view, first, last)))
     }
 
     /// Takes notice of a view. Returns the indexes that it is the first to commit.
@@ -323,6 +327,8 @@ mod tests {
             assert!(committed.hear(&scene.known, &wire(false)).unwrap().is_none(), "it has arrived before it left");
             let judged = committed.hear(&scene.known, &wire(true));
             assert_eq!(judged.as_ref().err().and_then(|broken| broken.rule), expected);
+            let says = |broken: &Broken| broken.message.ends_with("; it says so to S1, and has not shown it yet");
+            assert!(judged.as_ref().err().is_none_or(says), "{judged:?}");
             if let Ok(heard) = judged {
                 let (shown, first, last) = heard.expect("it is news");
                 assert_eq!((shown.server, first, last), (S0, 1, 3));

@@ -38,8 +38,9 @@ pub struct Server {
     /// Its disk was written and synced after its last view: this is the critical section
     /// that did it, and what it has changed besides is not known here.
     pub is_synced: bool,
-    /// Its disk was written after its last sync.
-    is_written: bool,
+    /// Its disk was written since the last view that has changed what must be saved, and
+    /// between the one before and that: one may write first, and show it then.
+    is_written: [bool; 2],
     /// What it believes of the others, in its last view.
     progress: Vec<PeerProgress>,
     /// What it was asked, and has not answered.
@@ -388,13 +389,13 @@ impl Known {
 
     /// A server's disk was written.
     pub fn written(&mut self, server: ServerId) {
-        self.servers[server.0 as usize].is_written = true;
+        self.servers[server.0 as usize].is_written[0] = true;
     }
 
     /// A server's disk was synced. That of one that has written nothing has nothing new.
     pub fn synced(&mut self, server: ServerId) {
         let known = &mut self.servers[server.0 as usize];
-        if std::mem::take(&mut known.is_written) {
+        if known.is_written.contains(&true) {
             known.is_synced = true;
             known.settle();
         }
@@ -452,6 +453,13 @@ impl Known {
             known.disk.keep_removed(*first, removed);
         }
         known.views += 1;
+        let has_kept = before.is_some_and(|before| {
+            (before.term, before.voted_for, base_before) == (view.term, view.voted_for, view.base)
+        }) && removed.is_none()
+            && view.changed.is_empty();
+        if !has_kept {
+            known.is_written = [false, known.is_written[0]];
+        }
         known.face = Some(Face {
             at: moment,
             term: view.term,

@@ -94,7 +94,7 @@ impl Liveness {
                 if self.stood.iter().rev().take(known.count()).find(is_known).is_none() {
                     self.stood.push((wire.at, wire.from, args.term));
                     let leader = self.led.last_key_value().map(|(term, (_, leader))| (*leader, *term));
-                    let neglect = leader.and_then(|(leader, term)| self.neglect(leader, term, wire.from, wire.at));
+                    let neglect = leader.and_then(|leader| self.neglect(known, leader, wire.from, wire.at));
                     self.neglected.extend(neglect);
                 }
             }
@@ -121,12 +121,26 @@ impl Liveness {
     }
 
     /// What that leader did instead of sending to `peer` before `until`, if that was long.
-    fn neglect(&self, leader: ServerId, term: Term, peer: ServerId, until: Duration) -> Option<Neglect> {
+    fn neglect(
+        &self,
+        known: &Known,
+        (leader, term): (ServerId, Term),
+        peer: ServerId,
+        until: Duration,
+    ) -> Option<Neglect> {
+        let elected = self.led.get(&term)?.0;
+        let still_leads = match known.server(leader).face {
+            Some(face) => (face.role, face.term) == (RoleName::Leader, term),
+            None => !self.stood.iter().any(|(when, server, _)| *server == leader && *when > elected),
+        };
+        if leader == peer || !still_leads {
+            return None;
+        }
         let is_long = |since: Duration| until >= since + NEGLECTED;
-        let last = self.sent.get(&(leader, peer)).filter(|(sent_in, _)| *sent_in == term).map(|(_, when)| *when);
-        let since = last.or_else(|| self.led.get(&term).map(|(when, _)| *when)).filter(|since| is_long(*since))?;
+        let last = self.sent.get(&(leader, peer)).filter(|(sent_in, _)| *sent_in == term);
+        let since = last.map_or(elected, |(_, when)| *when);
         let waits = self.waits.get(&leader).map(|(_, whom, when)| (*whom, *when)).filter(|(_, when)| is_long(*when));
-        (leader != peer).then_some(Neglect { leader, term, peer, since, until, waits })
+        is_long(since).then_some(Neglect { leader, term, peer, since, until, waits })
     }
 
     /// What has happened from `since` to `now`, instead of an agreement, among those
@@ -135,7 +149,7 @@ impl Liveness {
         let mut reason = self.what_happened(known, since, among);
         if reason.rule == "NoProgress" {
             let leads = self.leads_now(known, among);
-            let present = among.iter().filter_map(|peer| self.neglect(leads?.0, leads?.1, *peer, now));
+            let present = among.iter().filter_map(|peer| self.neglect(known, leads?, *peer, now));
             let is_meant = |neglect: &&Neglect| {
                 neglect.until >= since && [neglect.leader, neglect.peer].iter().all(|server| among.contains(server))
             };
@@ -282,11 +296,11 @@ impl Neglect {
             if *until < now { format!("up to {}, when {peer} stood", at(*until)) } else { "up to now".to_owned() };
         let waits = waits.map_or(String::new(), |(whom, when)| {
             format!(
-                ", and nobody anything since it asked {whom} at {}, which did not answer: is it waiting for that?",
+                ", and none to anybody since that to {whom} at {}, of which it has no answer: is it waiting for that?",
                 at(when)
             )
         });
-        format!("{leader}, which led term {term}, sent {peer} nothing from {} {until}{waits}", at(*since))
+        format!("{leader}, which led term {term}, sent {peer} no heartbeat from {} {until}{waits}", at(*since))
     }
 }
 
@@ -396,8 +410,8 @@ mod tests {
         run.says(1, S1, S0, false, Said::Appended(&yes(1)));
         run.says(2, S0, S2, true, Said::AppendEntries(&heartbeat));
         run.scene.moment += Duration::from_secs(1);
-        let told = "; S0, which led term 1, sent S1 nothing from 1.004s up to now, and nobody anything since it asked S2 at \
-                    3.004s, which did not answer: is it waiting for that?";
+        let told = "; S0, which led term 1, sent S1 no heartbeat from 1.004s up to now, and none to anybody since that to \
+                    S2 at 3.004s, of which it has no answer: is it waiting for that?";
         let (_, text) = run.why();
         assert!(text.ends_with(told), "{text}");
         // It stands for that, and afterwards it is still told.
@@ -406,13 +420,18 @@ mod tests {
         run.says(3, S0, S1, true, Said::AppendEntries(&heartbeat));
         run.says(3, S1, S0, false, Said::Appended(&yes(1)));
         run.says(4, S0, S2, true, Said::AppendEntries(&heartbeat));
-        let told = "; S0, which led term 1, sent S1 nothing from 1.004s up to 5.004s, when S1 stood";
+        let told = "; S0, which led term 1, sent S1 no heartbeat from 1.004s up to 5.004s, when S1 stood";
         let (_, text) = run.why();
         assert!(text.contains(told), "{text}");
         // What it asked in a former life it waits for no more.
         run.liveness.begin_life(S0);
         let (_, text) = run.why();
-        assert!(!text.contains("which did not answer"), "{text}");
+        assert!(!text.contains("no answer") && text.contains("no heartbeat"), "{text}");
+        // Nor is one that leads no more to be blamed.
+        run.scene.publish(&view(S0, 2, &[1]));
+        run.stands(S2, 3);
+        let (_, text) = run.why();
+        assert!(!text.contains("when S2 stood"), "{text}");
     }
 
     #[test]

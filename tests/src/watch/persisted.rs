@@ -348,6 +348,39 @@ mod tests {
         }
     }
 
+    /// A sync saves what was written: by one who writes first and shows it then, too.
+    #[test]
+    fn what_was_not_written_is_not_on_the_disk_2c() {
+        #[derive(Clone, Copy)]
+        enum Step {
+            Writes,
+            Syncs,
+            /// It shows a log of so many entries, and a commit index.
+            Shows(usize, Index),
+        }
+        use Step::{Shows, Syncs, Writes};
+        let rows: [(&[Step], bool); 6] = [
+            (&[Shows(1, 0), Writes, Syncs, Shows(2, 0)], true), // In the section that ends then.
+            (&[Shows(1, 0), Writes, Syncs, Shows(2, 0), Shows(2, 1), Writes, Syncs], true),
+            (&[Shows(1, 0), Shows(2, 0), Syncs], false),
+            (&[Writes, Syncs, Shows(1, 0), Shows(1, 1), Shows(2, 1), Syncs], false),
+            // The write is another's, whose critical section comes later.
+            (&[Shows(1, 0), Writes, Syncs, Shows(1, 1), Shows(2, 1), Syncs], true),
+            (&[Shows(1, 0), Shows(2, 0), Writes, Syncs], true),
+        ];
+        for (row, (steps, is_saved)) in rows.into_iter().enumerate() {
+            let mut scene = Scene::new(2);
+            for step in steps {
+                match *step {
+                    Writes => scene.known.written(S1),
+                    Syncs => scene.known.synced(S1),
+                    Shows(entries, commit) => drop(scene.publish(&view(S1, 1, &[1, 1][..entries]).commits(commit))),
+                }
+            }
+            assert_eq!(scene.known.server(S1).has_on_disk(id(1, 2)), is_saved, "row {row}");
+        }
+    }
+
     /// Where nobody crashes, what is known need not be on a disk.
     #[test]
     fn without_disks_what_is_shown_is_kept_2a() {
