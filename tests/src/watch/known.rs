@@ -38,9 +38,8 @@ pub struct Server {
     /// Its disk was written and synced after its last view: this is the critical section
     /// that did it, and what it has changed besides is not known here.
     pub is_synced: bool,
-    /// Its disk was written since the last view that has changed what must be saved, and
-    /// between the one before and that: one may write first, and show it then.
-    is_written: [bool; 2],
+    /// When its disk was written.
+    written: Written,
     /// What it believes of the others, in its last view.
     progress: Vec<PeerProgress>,
     /// What it was asked, and has not answered.
@@ -48,6 +47,17 @@ pub struct Server {
     /// What the others have confirmed to it, by the term that it asked in, the latest
     /// last: for each, the last entry.
     confirmed: Vec<(Term, Vec<Index>)>,
+}
+
+/// When a disk was written, as far as it matters for what may be on it: one thread may write
+/// first and show it then, and another's sync come between.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    since_sync: bool,
+    /// Since the last view that has changed what must be saved.
+    since_change: bool,
+    /// Between the one before and that one.
+    before_change: bool,
 }
 
 /// What a view says in a few numbers.
@@ -389,13 +399,16 @@ impl Known {
 
     /// A server's disk was written.
     pub fn written(&mut self, server: ServerId) {
-        self.servers[server.0 as usize].is_written[0] = true;
+        let written = &mut self.servers[server.0 as usize].written;
+        (written.since_sync, written.since_change) = (true, true);
     }
 
     /// A server's disk was synced. That of one that has written nothing has nothing new.
     pub fn synced(&mut self, server: ServerId) {
         let known = &mut self.servers[server.0 as usize];
-        if known.is_written.contains(&true) {
+        let Written { since_sync, since_change, before_change } = known.written;
+        known.written.since_sync = false;
+        if since_sync || since_change || before_change {
             known.is_synced = true;
             known.settle();
         }
@@ -458,7 +471,8 @@ impl Known {
         }) && removed.is_none()
             && view.changed.is_empty();
         if !has_kept {
-            known.is_written = [false, known.is_written[0]];
+            let Written { since_sync, since_change, .. } = known.written;
+            known.written = Written { since_sync, since_change: false, before_change: since_change };
         }
         known.face = Some(Face {
             at: moment,

@@ -359,13 +359,14 @@ mod tests {
             Shows(usize, Index),
         }
         use Step::{Shows, Syncs, Writes};
-        let rows: [(&[Step], bool); 6] = [
+        let rows: [(&[Step], bool); 7] = [
             (&[Shows(1, 0), Writes, Syncs, Shows(2, 0)], true), // In the section that ends then.
             (&[Shows(1, 0), Writes, Syncs, Shows(2, 0), Shows(2, 1), Writes, Syncs], true),
             (&[Shows(1, 0), Shows(2, 0), Syncs], false),
             (&[Writes, Syncs, Shows(1, 0), Shows(1, 1), Shows(2, 1), Syncs], false),
             // The write is another's, whose critical section comes later.
             (&[Shows(1, 0), Writes, Syncs, Shows(1, 1), Shows(2, 1), Syncs], true),
+            (&[Writes, Shows(1, 0), Shows(2, 0), Syncs], true),
             (&[Shows(1, 0), Shows(2, 0), Writes, Syncs], true),
         ];
         for (row, (steps, is_saved)) in rows.into_iter().enumerate() {
