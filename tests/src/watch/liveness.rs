@@ -423,6 +423,7 @@ mod tests {
         let told = "; S0, which led term 1, sent S1 no heartbeat from 1.004s up to 5.004s, when S1 stood";
         let (_, text) = run.why();
         assert!(text.contains(told), "{text}");
+        run.scene.moment += Duration::from_secs(1);
         // What it asked in a former life it waits for no more.
         run.liveness.begin_life(S0);
         let (_, text) = run.why();
