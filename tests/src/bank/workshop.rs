@@ -106,8 +106,7 @@ impl Workshop {
         Ok(())
     }
 
-    /// Builds the copy as `cargo lab` builds the workspace, with other ways to the
-    /// same program: pieces that did not change are not compiled again.
+    /// Builds the copy as `cargo lab` builds the workspace.
     fn compile(&self) -> Result<PathBuf, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
@@ -116,8 +115,6 @@ impl Workshop {
             .args(["--message-format", "json-render-diagnostics"])
             .arg("--target-dir")
             .arg(self.workspace.join("target/bank/target"))
-            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .output()
             .map_err(|error| format!("cargo cannot be started: {error}"))?;
         let said = String::from_utf8_lossy(&built.stderr);
