@@ -88,13 +88,15 @@ pub struct Setup {
     pub drawn: Option<fn(u64) -> Setup>,
     /// Nobody crashes, and nothing need be on a disk.
     pub volatile: bool,
+    /// Every step is watched. It is off only to see what that costs.
+    pub watched: bool,
 }
 
 impl Setup {
     /// So many servers and a network that loses nothing.
     pub const fn reliable(servers: usize) -> Self {
         let service = Service::Recorder { snapshot_every: None };
-        Self { servers, reliable: true, service, batches: &[10, 1000], drawn: None, volatile: false }
+        Self { servers, reliable: true, service, batches: &[10, 1000], drawn: None, volatile: false, watched: true }
     }
 
     /// So many servers and the course's unreliable network.
@@ -220,12 +222,15 @@ impl Lab {
         let watchers = if setup.volatile { watchers.without_disks() } else { watchers };
         let onlooker = Arc::new(Onlooker::default());
         let (shown, shown_written) = (Arc::clone(&onlooker), Arc::clone(&onlooker));
-        let watchers = watch::install(
-            watchers,
-            &network,
-            move |wire| shown.show(&Happening::Message(wire)),
-            move |server, change| shown_written.show_written(server, change),
-        );
+        let watchers = Arc::new(Mutex::new(watchers));
+        if setup.watched {
+            watch::install(
+                &watchers,
+                &network,
+                move |wire| shown.show(&Happening::Message(wire)),
+                move |server, change| shown_written.show_written(server, change),
+            );
+        }
         let lab = Self {
             shared: Arc::new(Shared {
                 seed,

@@ -16,7 +16,7 @@ use super::sweep::Job;
 use super::twice;
 use crate::check::{Broken, Kind, Spent};
 use crate::events::Story;
-use crate::harness::{Lab, Trail};
+use crate::harness::{Lab, Setup, Trail};
 use crate::suites::{LabTest, Service};
 use crate::watch::Sight;
 
@@ -194,12 +194,19 @@ pub fn run_recorded(test: &'static LabTest, seed: u64) -> (RunResult, Record) {
     (result, left.record)
 }
 
+/// As a simulated [`run_once`] without the watchers: what is left are the conditions of
+/// the test itself. For those who measure what watching costs.
+pub fn run_unwatched(test: &'static LabTest, seed: u64) -> RunResult {
+    attempt(test, seed, Way { unwatched: true, ..Way::default() }).0
+}
+
 /// How one attempt is made.
 #[derive(Clone, Copy, Default)]
 struct Way {
     real: bool,
     trace: bool,
     record: bool,
+    unwatched: bool,
 }
 
 /// What a run leaves to be read.
@@ -214,7 +221,8 @@ fn attempt(test: &'static LabTest, seed: u64, way: Way) -> (RunResult, Left) {
     let trail = Trail::default();
     let theirs = trail.clone();
     let body = move || {
-        let lab = Lab::new(&test.setup.under(seed), theirs);
+        let setup = test.setup.under(seed);
+        let lab = Lab::new(&Setup { watched: !way.unwatched, ..setup }, theirs);
         (test.body)(&lab);
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");

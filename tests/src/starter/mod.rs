@@ -35,8 +35,9 @@ const COPIED: [&str; 11] = [
 /// The crate of the tests comes without what has solutions in it, and without what tests the
 /// workspace that it came from.
 const TESTS: &str = "tests";
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 13] = [
     "labsim/tests/docs.rs",
+    "tests/benches",
     "tests/bugs",
     "tests/docs/instructors.md",
     "tests/rafts",

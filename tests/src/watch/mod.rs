@@ -278,18 +278,17 @@ impl Watchers {
 /// `then` is shown each message that they have found nothing wrong with, and
 /// `then_written` each step of a server on its disk.
 pub fn install(
-    watchers: Watchers,
+    watchers: &Arc<Mutex<Watchers>>,
     network: &Network,
     then: impl Fn(&Wire<'_>) + Send + Sync + 'static,
     then_written: impl Fn(ServerId, &Change<'_>) + Send + Sync + 'static,
-) -> Arc<Mutex<Watchers>> {
-    let watchers = Arc::new(Mutex::new(watchers));
-    let views = Arc::clone(&watchers);
+) {
+    let views = Arc::clone(watchers);
     watch::subscribe(move |seen: &Seen, view: &View| {
         let judged = views.lock().observe(seen.at, view);
         end_if(judged);
     });
-    let (disks, servers) = (Arc::clone(&watchers), watchers.lock().known.count());
+    let (disks, servers) = (Arc::clone(watchers), watchers.lock().known.count());
     disk::observe(move |written| {
         // A lab makes its servers before any other node.
         if (written.node.0 as usize) >= servers {
@@ -305,7 +304,7 @@ pub fn install(
         }
         then_written(server, &written.change);
     });
-    let messages = Arc::clone(&watchers);
+    let messages = Arc::clone(watchers);
     network.observe(move |passing| {
         events::amend(passing);
         if passing.moment == Moment::RequestLeaves && labsim::is_simulated() {
@@ -317,7 +316,6 @@ pub fn install(
             then(&wire);
         }
     });
-    watchers
 }
 
 /// A call is made by a thread of the server that makes it. What another thread has
