@@ -14,7 +14,7 @@ help:
 	@echo "make check  format, lints and docs"
 # BEGIN COURSE
 	@echo "make bugs   known bugs in a copy of the solution, and what finds them"
-	@echo "make bench  what the simulator costs"
+	@echo "make bench  what the simulator costs, and what watching does"
 # END COURSE
 	@echo "make real   part 2A on OS threads, in real time"
 
@@ -41,4 +41,5 @@ bugs:
 
 bench:
 	cargo bench -p labsim
+	cargo bench -p tests
 # END COURSE

@@ -35,6 +35,8 @@
 //! Boundary: keeps events. What kinds of others mean is theirs to say.
 
 use std::borrow::Cow;
+use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::ser::{SerializeMap, SerializeStruct};
@@ -88,6 +90,7 @@ impl Event {
     pub fn text_of(&self, name: &str) -> Option<&str> {
         match self.field(name)? {
             Value::Text(text) => Some(text),
+            Value::Shared(text) => Some(text),
             _ => None,
         }
     }
@@ -106,6 +109,8 @@ pub enum Value {
     Fraction(f64),
     /// A text.
     Text(Cow<'static, str>),
+    /// A text that many events have: see [`place`].
+    Shared(Arc<str>),
     /// Several numbers.
     Numbers(Vec<u64>),
     /// Several of anything.
@@ -247,6 +252,12 @@ pub fn is_dying() -> bool {
     context::is_dying()
 }
 
+/// A place in the source as a field has it, `file:line:column`: made once, however many
+/// events are of it. Nothing if nothing is recorded.
+pub fn place(place: &'static Location<'static>) -> Value {
+    if is_on() { context::on_world(|world| world.record.lock().place(place)) } else { Value::Nothing }
+}
+
 /// Runs `waits` without an event for the timers that end its waits, nor for its locks:
 /// for a layer that waits on behalf of the calling thread, which set no timer.
 pub fn quietly<R>(waits: impl FnOnce() -> R) -> R {
@@ -296,6 +307,7 @@ impl Serialize for Value {
             Self::Number(number) => serializer.serialize_u64(*number),
             Self::Fraction(fraction) => serializer.serialize_f64(*fraction),
             Self::Text(text) => serializer.serialize_str(text),
+            Self::Shared(text) => serializer.serialize_str(text),
             Self::Numbers(numbers) => numbers.serialize(serializer),
             Self::List(values) => values.serialize(serializer),
             Self::Fields(fields) => Fields(fields).serialize(serializer),

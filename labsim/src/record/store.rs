@@ -6,9 +6,12 @@
 //!
 //! Boundary: a list. Who emits what, and what it came from, is decided elsewhere.
 
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Class, Event, Field, Record, ThreadName};
+use super::{Class, Event, Field, Record, ThreadName, Value};
 use crate::outcome::Failure;
 
 /// The kind under which the end of a failed run is recorded.
@@ -24,6 +27,8 @@ pub(crate) struct Recorder {
     events: Vec<(Class, Event)>,
     threads: Vec<ThreadName>,
     emitted: u64,
+    /// Places as texts, by address. Looked up, and never gone through: the order means nothing.
+    places: BTreeMap<usize, Arc<str>>,
 }
 
 impl Recorder {
@@ -38,13 +43,21 @@ impl Recorder {
         self.threads.len() as u32 - 1
     }
 
+    /// A place as events have it.
+    pub(crate) fn place(&mut self, place: &'static Location<'static>) -> Value {
+        let text = self.places.entry(std::ptr::from_ref(place).addr()).or_insert_with(|| place.to_string().into());
+        Value::Shared(Arc::clone(text))
+    }
+
     /// Adds an event, whose number is yet to be given. Returns it.
     pub(crate) fn push(&mut self, class: Class, mut event: Event) -> u64 {
         self.emitted += 1;
         event.number = self.emitted;
         event.causes.retain(|cause| (1..event.number).contains(cause));
-        event.causes.sort_unstable();
-        event.causes.dedup();
+        if event.causes.len() > 1 {
+            event.causes.sort_unstable();
+            event.causes.dedup();
+        }
         self.events.push((class, event));
         if self.events.len() > self.drop_at {
             self.drop_some();
@@ -57,6 +70,7 @@ impl Recorder {
 
     pub(crate) fn amend(&mut self, number: u64, fields: Vec<Field>) {
         let Some((_, event)) = self.find(number) else { return };
+        event.fields.reserve_exact(fields.len());
         for (name, value) in fields {
             match event.fields.iter_mut().find(|(known, _)| *known == name) {
                 Some(field) => field.1 = value,
@@ -72,7 +86,13 @@ impl Recorder {
     }
 
     fn find(&mut self, number: u64) -> Option<&mut (Class, Event)> {
-        let at = self.events.binary_search_by_key(&number, |(_, event)| event.number).ok()?;
+        // Nearly always it is one of the last, before which none was dropped.
+        let since = usize::try_from(self.emitted.checked_sub(number)?).ok()?;
+        let guess = self.events.len().checked_sub(since + 1);
+        let at = match guess.filter(|at| self.events[*at].1.number == number) {
+            Some(at) => at,
+            None => self.events.binary_search_by_key(&number, |(_, event)| event.number).ok()?,
+        };
         Some(&mut self.events[at])
     }
 

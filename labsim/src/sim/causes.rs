@@ -13,7 +13,7 @@ use super::table::Schedule;
 use super::waiters::Waiter;
 use crate::context::Life;
 use crate::outcome::Failure;
-use crate::record::{Class, Event, Field, ThreadName, fields_of};
+use crate::record::{Class, Event, Field, ThreadName, Value, fields_of};
 
 /// What an event comes from.
 #[derive(Clone, Copy)]
@@ -111,6 +111,10 @@ impl Core {
         }
     }
 
+    fn recorded_place(&self, place: Place) -> Value {
+        self.with_world(|world| world.record.lock().place(place))
+    }
+
     /// The running thread is about to wait.
     #[inline]
     pub(super) fn record_wait(&self, why: Why, place: Place) {
@@ -118,7 +122,7 @@ impl Core {
             && let Why::Lock(serial) | Why::BehindWriter(serial) = why
             && !self.is_quiet()
         {
-            let mut fields = vec![("place", place.to_string().into())];
+            let mut fields = vec![("place", self.recorded_place(place))];
             if let Some((holder, _)) = self.holder(serial) {
                 let (name, life) = self.name_and_life(holder);
                 fields.push(("holder", name.into()));
@@ -133,7 +137,7 @@ impl Core {
     pub(super) fn record_timer(&self, why: Why, since: u64, place: Place) {
         if why != Why::World && self.life().is_some() && !self.is_quiet() {
             let waited_us = (self.now.get() - since) / 1000;
-            let fields = vec![("waited_us", waited_us.into()), ("place", place.to_string().into())];
+            let fields = vec![("waited_us", waited_us.into()), ("place", self.recorded_place(place))];
             self.emit(Class::Detail, "timer", Causes::Last, fields);
         }
     }
@@ -141,7 +145,7 @@ impl Core {
     /// The running thread loses the processor.
     #[cold]
     pub(super) fn record_preemption(&self, place: Place) {
-        self.emit(Class::Detail, "preempt", Causes::Aside, vec![("place", place.to_string().into())]);
+        self.emit(Class::Detail, "preempt", Causes::Aside, vec![("place", self.recorded_place(place))]);
     }
 
     /// The run is about to fail by the thread in `slot`.

@@ -103,7 +103,9 @@ impl Recorder {
 impl Full {
     /// Writes down how `view` differs, and takes it over.
     fn note(&mut self, view: &View) {
-        let before = std::mem::replace(&mut self.view, view.clone());
+        // What has changed of the log is in `entries`.
+        let now = View { changed: Vec::new(), progress: view.progress.clone(), ..*view };
+        let before = std::mem::replace(&mut self.view, now);
         let server = view.server;
         let milestone = |kind, fields| shows(Class::Milestone, kind, server, fields);
         if view.term != before.term {
@@ -194,8 +196,13 @@ impl Full {
 /// be in its code.
 fn shows(class: Class, kind: &'static str, server: ServerId, fields: Vec<Field>) {
     // Where the critical section began that ends just now.
-    let place = labsim::sync::locks_held().last().map_or(Value::Nothing, |place| place.to_string().into());
-    record::emit_as(class, kind, || [vec![("server", server.0.into()), ("place", place)], fields].concat());
+    let place = labsim::sync::locks_held().last().map_or(Value::Nothing, |place| record::place(place));
+    record::emit_as(class, kind, || {
+        let mut all = Vec::with_capacity(2 + fields.len());
+        all.extend([("server", server.0.into()), ("place", place)]);
+        all.extend(fields);
+        all
+    });
 }
 
 fn role(role: RoleName) -> Value {

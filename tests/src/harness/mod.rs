@@ -88,15 +88,23 @@ pub struct Setup {
     pub drawn: Option<fn(u64) -> Setup>,
     /// Nobody crashes, and nothing need be on a disk.
     pub volatile: bool,
-    /// Every step is watched. It is off only to see what that costs.
-    pub watched: bool,
+    /// How closely it is watched.
+    pub watching: Watching,
 }
 
 impl Setup {
     /// So many servers and a network that loses nothing.
     pub const fn reliable(servers: usize) -> Self {
         let service = Service::Recorder { snapshot_every: None };
-        Self { servers, reliable: true, service, batches: &[10, 1000], drawn: None, volatile: false, watched: true }
+        Self {
+            servers,
+            reliable: true,
+            service,
+            batches: &[10, 1000],
+            drawn: None,
+            volatile: false,
+            watching: Watching::Steps,
+        }
     }
 
     /// So many servers and the course's unreliable network.
@@ -125,6 +133,18 @@ impl Setup {
     pub fn under(&self, seed: u64) -> Self {
         self.drawn.map_or(*self, |draw| draw(seed))
     }
+}
+
+/// How closely a run is watched.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Watching {
+    /// Not at all, to see what watching costs.
+    Nothing,
+    /// Every step, and now and then a server is started from a copy of a disk.
+    #[default]
+    Steps,
+    /// Besides, that is done for every promise.
+    Promises,
 }
 
 /// What runs on each server, on top of Raft.
@@ -220,10 +240,11 @@ impl Lab {
         let slack = labsim::is_simulated().then(|| Duration::from_micros(start_us));
         let watchers = Watchers::new(setup.servers, slack, settings, Arc::clone(&trail.sights));
         let watchers = if setup.volatile { watchers.without_disks() } else { watchers };
+        let watchers = if setup.watching == Watching::Promises { watchers.thorough() } else { watchers };
         let onlooker = Arc::new(Onlooker::default());
         let (shown, shown_written) = (Arc::clone(&onlooker), Arc::clone(&onlooker));
         let watchers = Arc::new(Mutex::new(watchers));
-        if setup.watched {
+        if setup.watching != Watching::Nothing {
             watch::install(
                 &watchers,
                 &network,

@@ -29,7 +29,7 @@ mod wire;
 mod worker;
 
 pub use self::alone::{again_alone, run_alone};
-pub use self::once::{CausedBy, Died, Mode, RunResult, run_once, run_recorded, run_unwatched};
+pub use self::once::{CausedBy, Died, Mode, RunResult, run_once, run_recorded, run_watching};
 pub use self::output::Output;
 pub use self::seeds::{SeedRange, parse_seed};
 pub use self::supervisor::{Limits, Setting, VERB, supervise};

@@ -16,7 +16,7 @@ use super::sweep::Job;
 use super::twice;
 use crate::check::{Broken, Kind, Spent};
 use crate::events::Story;
-use crate::harness::{Lab, Setup, Trail};
+use crate::harness::{Lab, Setup, Trail, Watching};
 use crate::suites::{LabTest, Service};
 use crate::watch::Sight;
 
@@ -188,16 +188,16 @@ pub(super) fn run_traced(test: &'static LabTest, seed: u64) -> (RunResult, Trace
 /// As [`run_once`] with [`Mode::Recorded`], with the record. The result of a red run
 /// has its story.
 pub fn run_recorded(test: &'static LabTest, seed: u64) -> (RunResult, Record) {
-    let (mut result, left) = attempt(test, seed, Way { record: true, ..Way::default() });
+    let (mut result, left) = attempt(test, seed, Way { record: true, watching: Watching::Promises, ..Way::default() });
     let servers = test.setup.under(seed).servers;
     result.story = result.broken.as_ref().map(|broken| Story::tell(&left.record, servers, broken));
     (result, left.record)
 }
 
-/// As a simulated [`run_once`] without the watchers: what is left are the conditions of
-/// the test itself. For those who measure what watching costs.
-pub fn run_unwatched(test: &'static LabTest, seed: u64) -> RunResult {
-    attempt(test, seed, Way { unwatched: true, ..Way::default() }).0
+/// As a simulated [`run_once`], watched more or less closely, and recorded or not: for
+/// those who measure what that costs.
+pub fn run_watching(test: &'static LabTest, seed: u64, watching: Watching, record: bool) -> RunResult {
+    attempt(test, seed, Way { watching, record, ..Way::default() }).0
 }
 
 /// How one attempt is made.
@@ -206,7 +206,7 @@ struct Way {
     real: bool,
     trace: bool,
     record: bool,
-    unwatched: bool,
+    watching: Watching,
 }
 
 /// What a run leaves to be read.
@@ -222,7 +222,7 @@ fn attempt(test: &'static LabTest, seed: u64, way: Way) -> (RunResult, Left) {
     let theirs = trail.clone();
     let body = move || {
         let setup = test.setup.under(seed);
-        let lab = Lab::new(&Setup { watched: !way.unwatched, ..setup }, theirs);
+        let lab = Lab::new(&Setup { watching: way.watching, ..setup }, theirs);
         (test.body)(&lab);
     };
     let stacks = std::env::var_os("LAB_STACKS").is_some_and(|value| !value.is_empty() && value != "0");

@@ -150,6 +150,13 @@ impl Watchers {
         Self { is_volatile: true, ..self }
     }
 
+    /// The same for a run in which every promise is compared with what a restart would know.
+    #[must_use]
+    pub fn thorough(mut self) -> Self {
+        self.shadows.thorough();
+        self
+    }
+
     /// Threads may start this late from now on, and disks be this late, if that is
     /// more than before: for the whole run, since what is late comes later.
     pub fn allow(&mut self, slack: Duration) {

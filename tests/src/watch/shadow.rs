@@ -6,7 +6,7 @@
 //! know after a crash either: a field that is never saved, or never read again, is found
 //! without any.
 //!
-//! In a run that is recorded that is done for every promise and every sync, as long as
+//! When a red run is made again that is done for every promise and every sync, as long as
 //! that is cheap, and then for one in a few. Otherwise fewer are drawn: a start costs about
 //! as much as twenty calls, and more where there is a long log to be read.
 //!
@@ -31,7 +31,7 @@ use crate::check::{Broken, Kind};
 
 /// Of so many promises of the server that is looked at, one is drawn.
 const ONE_IN: u64 = 256;
-/// In a run that is recorded: what all the starts may cost before only some are made, in
+/// Where every promise is looked at: what all the starts may cost before only some are made, in
 /// starts from an almost empty disk.
 const THOROUGH_COST: u64 = 1000;
 /// So many bytes cost as much to read as another start.
@@ -48,7 +48,7 @@ const STEPS_MAX: u64 = 200_000;
 pub struct Shadows {
     servers: usize,
     settings: Settings,
-    /// The run is recorded, and every promise is looked at.
+    /// Every promise is looked at.
     is_thorough: bool,
     /// What the starts have cost so far.
     cost: u64,
@@ -99,7 +99,7 @@ impl Shadows {
         Self {
             servers,
             settings,
-            is_thorough: labsim::record::is_on(),
+            is_thorough: false,
             cost: 0,
             chosen: ServerId(u32::try_from(seed.checked_rem(servers as u64).unwrap_or(0)).expect("a few servers")),
             seen: 0,
@@ -107,6 +107,11 @@ impl Shadows {
             cache: BTreeMap::new(),
             asked: BTreeMap::new(),
         }
+    }
+
+    /// From now on every promise and every sync is looked at.
+    pub fn thorough(&mut self) {
+        self.is_thorough = true;
     }
 
     /// True if what leaves now is to be compared with the disk.
@@ -130,7 +135,7 @@ impl Shadows {
         is_first || self.count.is_multiple_of(ONE_IN)
     }
 
-    /// In a run that is recorded: true if one more is to be looked at.
+    /// Where every promise is looked at: true if one more can be.
     fn is_affordable(&mut self) -> bool {
         self.count += 1;
         self.cost < THOROUGH_COST || self.count.is_multiple_of(ONE_LATER)
