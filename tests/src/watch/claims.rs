@@ -1,15 +1,17 @@
 //! What an answer claims: RequestVote.1, AppendEntries.1 (§5.1), RequestVote.2,
-//! AppendEntries.2, AppendEntries.4 (§5.3, §5.4.1).
+//! AppendEntries.2, AppendEntries.3, AppendEntries.4 (§5.3, §5.4.1).
 //!
 //! Whoever gives a vote, or says yes to an AppendEntries, was in the term of the question
 //! at some moment. A vote is of the term that it was asked for in.
 //!
 //! Whoever gives a vote says that the candidate's log is at least as up to date as its
 //! own. Whoever says yes to an AppendEntries says that it has the entry before the new
-//! ones, and now those. That must have been true at some moment between the question
-//! and the answer.
+//! ones, and now those: each of them, and not another one in its place. That must have been
+//! true at some moment between the question and the answer.
 //!
 //! Boundary: answers of servers that publish what their log is like.
+
+use raft::EntryId;
 
 use super::at;
 use super::known::{Asked, Known};
@@ -80,15 +82,30 @@ pub(super) fn logs(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
             ("AppendEntries.2", message)
         }
         (Said::Appended(reply), Asked::Append { last, .. }) if reply.success && open.had_last.is_none() => {
-            let has = match server.log.term_at(last.index) {
-                Some(term) => format!("it has one of term {term} there"),
-                None => format!("its log ends at {}", server.log.last().index),
+            let lacks = open.lacks(&server.log).unwrap_or(last);
+            let (rule, has) = match server.log.term_at(lacks.index) {
+                Some(term) => ("AppendEntries.3", format!("it keeps one of term {term} there")),
+                None => ("AppendEntries.4", format!("its log ends at {}", server.log.last().index)),
             };
             let message = format!(
-                "{me} says yes at {moment} to an AppendEntries of {} that ends with entry {} of term {}, and {has}",
-                wire.to, last.index, last.term
+                "{me} says yes at {moment} to an AppendEntries of {} that brings entry {} of term {}, and {has}",
+                wire.to, lacks.index, lacks.term
             );
-            ("AppendEntries.4", message)
+            (rule, message)
+        }
+        (Said::Appended(reply), Asked::Append { .. }) if reply.success => {
+            let is_other = |id: &EntryId| {
+                let written = known.written_as(*id);
+                let own = server.log.at(id.index).filter(|own| own.term == id.term);
+                written.zip(own).is_some_and(|(written, own)| written != own)
+            };
+            let Some(other) = open.brought().find(is_other) else { return Ok(()) };
+            let message = format!(
+                "{me} says yes at {moment} to an AppendEntries of {} that brings entry {} of term {}, and has another \
+                 command there than the leader of that term",
+                wire.to, other.index, other.term
+            );
+            ("Figure3.LogMatching", message)
         }
         _ => return Ok(()),
     };
@@ -98,7 +115,7 @@ pub(super) fn logs(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::testing::{S0, S1, Scene, append, id, stand, view, vote, yes};
+    use crate::watch::testing::{S0, S1, Says, Scene, append, id, stand, view, vote, yes};
 
     /// S1 has entries of terms 1, 2, is asked, publishes what follows, and answers.
     fn judged(asked: Said<'_>, then: &[&[u64]], answered: Said<'_>) -> Option<&'static str> {
@@ -138,6 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn a_yes_is_about_the_command_that_was_sent_2b() {
+        for (digest, rule) in [(None, None), (Some(77), Some("Figure3.LogMatching"))] {
+            let mut scene = Scene::new(2);
+            scene.publish(&view(S0, 3, &[1, 3]).leads());
+            scene.publish(&view(S1, 3, &[1]));
+            let call = scene.ask(S0, S1, Said::AppendEntries(&append(3, S0, id(1, 1), &[3])));
+            let mut after = view(S1, 3, &[1, 3]);
+            after.changed[1].digest = digest.unwrap_or(after.changed[1].digest);
+            scene.publish(&after);
+            let says_yes = yes(3);
+            let answer = scene.wire(call, S1, S0, true, Said::Appended(&says_yes));
+            assert_eq!(logs(&scene.known, &answer).err().and_then(|broken| broken.rule), rule);
+        }
+    }
+
+    #[test]
     fn a_yes_is_about_what_is_in_the_log_2b() {
         let asked = |prev, terms: &[u64], then: &[&[u64]]| {
             judged(Said::AppendEntries(&append(3, S0, prev, terms)), then, Said::Appended(&yes(3)))
@@ -147,6 +180,9 @@ mod tests {
         assert_eq!(asked(id(1, 2), &[], &[]), Some("AppendEntries.2"), "another term is there");
         assert_eq!(asked(id(2, 3), &[], &[]), Some("AppendEntries.2"), "nothing is there");
         assert_eq!(asked(id(2, 2), &[3], &[&[1, 2]]), Some("AppendEntries.4"));
+        assert_eq!(asked(id(1, 1), &[3, 3], &[&[1, 3, 3]]), None);
+        assert_eq!(asked(id(1, 1), &[3, 3], &[&[1, 2, 3]]), Some("AppendEntries.3"), "it keeps what conflicts");
+        assert_eq!(asked(id(1, 1), &[3], &[]), Some("AppendEntries.3"));
         assert_eq!(asked(id(2, 2), &[3], &[&[1, 2, 3], &[1, 2]]), None, "it was there for a moment");
     }
 }

@@ -131,6 +131,10 @@ fn differs(moment: Duration, known: &Known, view: &View, index: Index, own: Show
         first.entry.term,
         at(first.at)
     );
+    if own.term == first.entry.term {
+        let message = message + ": another command, though index and term are the same";
+        return Broken::new(Kind::Safety, "Figure3.LogMatching", message).since([first.at, moment]);
+    }
     if view.role == RoleName::Leader {
         return Broken::new(Kind::Safety, "Figure3.StateMachineSafety", message).since([first.at, moment]);
     }

@@ -22,6 +22,8 @@ pub struct Known {
     is_volatile: bool,
     /// What each call has asked, by its number, from 1 on.
     calls: Vec<Option<Asked>>,
+    /// What each leader has shown as the entries of its term, by index, from 1 on.
+    written: Vec<Vec<Shown>>,
 }
 
 /// One server, in its present life.
@@ -200,6 +202,22 @@ impl Asked {
     }
 }
 
+impl Open {
+    /// The first of the entries that it brings which `log` does not have.
+    pub fn lacks(&self, log: &Log) -> Option<EntryId> {
+        self.brought().find(|id| !log.contains(*id))
+    }
+
+    /// The entries that it brings.
+    pub fn brought(&self) -> impl Iterator<Item = EntryId> + '_ {
+        let first = match self.asked {
+            Asked::Append { prev, .. } => prev.index + 1,
+            _ => 0,
+        };
+        (first..).zip(&self.terms).map(|(index, term)| EntryId { term: *term, index })
+    }
+}
+
 impl Log {
     /// The last entry.
     pub fn last(&self) -> EntryId {
@@ -338,7 +356,7 @@ impl Server {
                     if open.had_prev.is_none() && log.contains(prev) {
                         open.had_prev = Some(views);
                     }
-                    if open.had_last.is_none() && log.contains(last) {
+                    if open.had_last.is_none() && log.contains(last) && open.lacks(log).is_none() {
                         open.had_last = Some(views);
                     }
                 }
@@ -356,7 +374,7 @@ impl Server {
 impl Known {
     /// So many servers, of which nothing is known.
     pub fn new(servers: usize) -> Self {
-        Self { servers: vec![Server::default(); servers], is_volatile: false, calls: Vec::new() }
+        Self { servers: vec![Server::default(); servers], is_volatile: false, calls: Vec::new(), written: Vec::new() }
     }
 
     /// From now on nobody crashes, and nothing need be on a disk.
@@ -490,7 +508,28 @@ impl Known {
         known.is_synced = false;
         let progress_before = std::mem::replace(&mut known.progress, view.progress.clone());
         known.look_at_open();
+        if view.role == RoleName::Leader {
+            self.note_written(view);
+        }
         Step { before, base_before, removed, was_at_base, kept_to, progress_before }
+    }
+
+    fn note_written(&mut self, view: &View) {
+        for (index, entry) in (view.changed_from..).zip(&view.changed).filter(|(_, entry)| entry.term == view.term) {
+            let slot = slot_after(0, index);
+            if slot >= self.written.len() {
+                self.written.resize_with(slot + 1, Vec::new);
+            }
+            if self.written[slot].iter().all(|known| known.term != entry.term) {
+                self.written[slot].push(*entry);
+            }
+        }
+    }
+
+    /// The entry of that index and term as the leader of that term has shown it.
+    pub fn written_as(&self, id: EntryId) -> Option<Shown> {
+        let slot = usize::try_from(id.index.checked_sub(1)?).ok()?;
+        self.written.get(slot)?.iter().find(|entry| entry.term == id.term).copied()
     }
 
     /// A message leaves or arrives. Call it before those who judge the message; and

@@ -14,7 +14,7 @@ use std::time::Duration;
 use raft::{Index, RoleName, ServerId, Term, View};
 
 use super::at;
-use super::known::{Asked, Known};
+use super::known::{Asked, Face, Known};
 use super::wire::{Said, Wire};
 
 /// So many leaders within one wait are too many.
@@ -29,6 +29,8 @@ pub struct Liveness {
     stood: Vec<(Duration, ServerId, Term)>,
     /// The first message of each term's leader.
     led: BTreeMap<Term, (Duration, ServerId)>,
+    /// Who was given votes while it stood, in which term; and when the last one came.
+    given: BTreeMap<(Term, ServerId), (Duration, BTreeSet<ServerId>)>,
     /// Votes that were refused in a term that was not over.
     refused: Vec<(Duration, ServerId, ServerId, Term)>,
     /// When each leader was last answered in its term.
@@ -103,6 +105,15 @@ impl Liveness {
                     known.asked(wire.call).filter(|asked| asked.term() >= reply.term)
                 {
                     self.refused.push((wire.at, wire.from, wire.to, term));
+                }
+            }
+            Said::Vote(reply) if !wire.leaves && reply.granted => {
+                let stands = |face: Face| (face.role, face.term) == (RoleName::Candidate, reply.term);
+                let is_asked = known.asked(wire.call).is_some_and(|asked| asked.term() == reply.term);
+                if is_asked && known.server(wire.to).face.is_none_or(stands) {
+                    let (when, voters) = self.given.entry((reply.term, wire.to)).or_default();
+                    *when = wire.at;
+                    voters.insert(wire.from);
                 }
             }
             Said::AppendEntries(_) | Said::InstallSnapshot(_) if wire.leaves => {
@@ -221,6 +232,17 @@ impl Liveness {
         let (terms, count) = (by_term.len(), stood.len());
         let first = stood[0].0;
         let begin = format!("{count} candidacies in {terms} terms since {}, and nobody won", at(first));
+        let given =
+            self.given.iter().filter(|((term, server), _)| by_term.get(term).is_some_and(|by| by.contains(server)));
+        let best = given.map(|(of, (when, voters))| (voters.len() + 1, *when, *of)).max();
+        if let Some((votes, when, (term, candidate))) = best.filter(|(votes, ..)| *votes >= known.majority()) {
+            let why = format!(
+                "{candidate} was given {votes} of {} votes in term {term}, its own included, and does not lead, though {}                  are a majority (Candidates.2)",
+                known.count(),
+                known.majority()
+            );
+            return (format!("{begin}: {why}"), vec![when]);
+        }
         let split = by_term.values().filter(|candidates| candidates.len() > 1).count();
         if 2 * split > terms {
             let why = format!("in {split} of the terms several stood at once and split the votes");
@@ -235,7 +257,13 @@ impl Liveness {
             |voter, candidate| matches!((last(voter), last(candidate)), (Some(own), Some(theirs)) if theirs >= own);
         let most = refusals.iter().max_by_key(|((voter, candidate), times)| (is_wrong(*voter, *candidate), **times));
         let Some(((voter, candidate), times)) = most else {
-            return (format!("{begin}: no answer has reached a candidate, or none was refused"), Vec::new());
+            let why = best.map_or("no vote has reached a candidate, and none was refused".to_owned(), |(votes, ..)| {
+                format!(
+                    "none was refused, and a candidate has {votes} of {} at the most, its own included",
+                    known.count()
+                )
+            });
+            return (format!("{begin}: {why}"), Vec::new());
         };
         let log =
             |server| last(server).map_or(String::new(), |id| format!(" (last entry {} of term {})", id.index, id.term));
@@ -275,11 +303,19 @@ impl Liveness {
             return Reason { rule: "Stuck", text, moments: vec![behind.at] };
         }
         let peers = known.servers().map(|(peer, _)| peer).filter(|peer| *peer != leader);
-        let confirmed: Vec<String> = peers.map(|peer| format!("{peer} {}", server.confirmed(term, peer))).collect();
+        let confirmed: Vec<(ServerId, Index)> = peers.map(|peer| (peer, server.confirmed(term, peer))).collect();
+        let mut stored: Vec<Index> = confirmed.iter().map(|(_, index)| *index).collect();
+        stored.push(server.log.last().index);
+        stored.sort_unstable();
+        let majority = stored[stored.len() - known.majority()];
+        let may = majority > face.commit_index && server.log.term_at(majority) == Some(term);
+        let may =
+            if may { format!("; a majority has {majority}, which is of its term (Leaders.4)") } else { String::new() };
+        let confirmed: Vec<String> = confirmed.iter().map(|(peer, index)| format!("{peer} {index}")).collect();
         let since = self.committed.map_or("never was".to_owned(), |(when, ..)| format!("last was at {}", at(when)));
         let text = format!(
             "{leader} leads term {term} and is answered, but commits nothing, and {since}: its log ends at {}, {} is \
-             committed; confirmed to it: {}",
+             committed; confirmed to it: {}{may}",
             server.log.last().index,
             face.commit_index,
             confirmed.join(", ")
@@ -322,7 +358,7 @@ fn terms_climb(led: &[(Term, Duration, ServerId)], leader: Option<(ServerId, Ter
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, stand, view, yes};
+    use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, stand, view, vote, yes};
     use raft::RequestVoteReply;
 
     /// A run's messages, a second apart.
@@ -385,6 +421,28 @@ mod tests {
     }
 
     #[test]
+    fn a_candidate_has_its_votes_and_does_not_lead_2a() {
+        let told = |servers: u32, voters: &[ServerId], shows: Term| {
+            let mut run = Run::new();
+            run.scene = Scene::new(servers);
+            run.stands(S0, 1);
+            run.scene.publish(&View { role: RoleName::Candidate, ..view(S0, shows, &[]) });
+            for voter in voters {
+                run.says(1, *voter, S0, false, Said::Vote(&vote(1)));
+            }
+            let (rule, text) = run.why();
+            assert_eq!(rule, "NoLeader");
+            text
+        };
+        let all = told(3, &[S1, S2], 1);
+        assert!(all.contains("S0 was given 3 of 3 votes in term 1, its own included, and does not lead"), "{all}");
+        assert!(told(3, &[S1], 1).contains("S0 was given 2 of 3 votes"));
+        assert!(told(3, &[], 1).contains("no vote has reached a candidate"));
+        assert!(told(3, &[S1, S2], 2).contains("no vote has reached"), "they came when it stood in another term");
+        assert!(told(5, &[S1, S1], 1).contains("none was refused, and a candidate has 2 of 5 at the most"));
+    }
+
+    #[test]
     fn a_leader_is_not_heard_or_commits_nothing_2b() {
         let mut run = Run::new();
         run.scene.publish(&view(S0, 1, &[1, 1]).leads());
@@ -396,6 +454,10 @@ mod tests {
             "NoProgress",
             "S0 leads term 1 and is answered, but commits nothing, and never was: its log ends at 2",
         );
+        run.scene.confirm(S0, S1, 1, id(1, 2));
+        assert!(run.why().1.contains("; a majority has 2, which is of its term (Leaders.4)"), "{}", run.why().1);
+        run.scene.publish(&view(S0, 1, &[0, 0]).leads());
+        assert!(!run.why().1.contains("Leaders.4"), "they are of another term: {}", run.why().1);
         run.scene.publish(&view(S1, 1, &[1, 1]).commits(2).applied(1));
         begins(&run, "Stuck", "S1 knows that index 2 is committed, and its service was told of nothing after 1");
     }

@@ -17,7 +17,7 @@
 //! | `electable.rs` | somebody who lacks it could still be elected | the same, before it happens |
 //! | `committed.rs` | something is committed without the right to | Leaders.4, AppendEntries.5, Figure3.StateMachineSafety |
 //! | `match_true.rs` | a leader believes more than it was told | Leaders.3, StaleReply |
-//! | `claims.rs` | an answer says what never was | RequestVote.1, RequestVote.2, AppendEntries.1, AppendEntries.2, AppendEntries.4 |
+//! | `claims.rs` | an answer says what never was | RequestVote.1, RequestVote.2, AppendEntries.1 to .4 |
 //! | `persisted.rs`, `shadow.rs` | a message promises what is not on disk | PersistedBeforePromised, Persistent |
 //! | `one_vote_per_term.rs` | a server votes twice, or takes its vote back | OneVotePerTerm |
 //! | `quorum.rs` | somebody leads on too few votes | Candidates.2, StaleReply |
