@@ -237,7 +237,8 @@ impl Liveness {
         let best = given.map(|(of, (when, voters))| (voters.len() + 1, *when, *of)).max();
         if let Some((votes, when, (term, candidate))) = best.filter(|(votes, ..)| *votes >= known.majority()) {
             let why = format!(
-                "{candidate} was given {votes} of {} votes in term {term}, its own included, and does not lead, though {}                  are a majority (Candidates.2)",
+                "{candidate} was given {votes} of {} votes in term {term}, its own included, and does not lead: {} are \
+                 a majority (Candidates.2)",
                 known.count(),
                 known.majority()
             );
@@ -435,7 +436,10 @@ mod tests {
             text
         };
         let all = told(3, &[S1, S2], 1);
-        assert!(all.contains("S0 was given 3 of 3 votes in term 1, its own included, and does not lead"), "{all}");
+        assert!(
+            all.contains("S0 was given 3 of 3 votes in term 1, its own included, and does not lead: 2 are a majority"),
+            "{all}"
+        );
         assert!(told(3, &[S1], 1).contains("S0 was given 2 of 3 votes"));
         assert!(told(3, &[], 1).contains("no vote has reached a candidate"));
         assert!(told(3, &[S1, S2], 2).contains("no vote has reached"), "they came when it stood in another term");
