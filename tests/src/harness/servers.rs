@@ -33,6 +33,7 @@ impl Lab {
             (servers[server].node, (servers[server].raft.take(), servers[server].kv.take()))
         };
         node.crash();
+        self.shared.watchers.lock().crashes(ServerId(u32::try_from(server).expect("a few servers")));
         self.shared.network.withdraw(node);
         drop(raft);
     }

@@ -22,6 +22,7 @@
 //! | `one_vote_per_term.rs` | a server votes twice, or takes its vote back | OneVotePerTerm |
 //! | `quorum.rs` | somebody leads on too few votes | Candidates.2, StaleReply |
 //! | `monotone.rs`, `terms.rs` | something goes back | Monotone, InstallSnapshot.5, AllServers.2 |
+//! | `heeded.rs` | a higher term in an answer changes nothing | AllServers.2 |
 //! | `campaigns.rs` | a server stands too early or too late | Followers.2 |
 //! | `applies.rs` | a service is told something else, or in another order | ApplyOrder, SnapshotMatches, Figure3.StateMachineSafety |
 //! | `stuck.rs` | a service is told nothing | Stuck |
@@ -42,6 +43,7 @@ mod claims;
 mod committed;
 mod electable;
 mod election_safety;
+mod heeded;
 mod known;
 mod leader_completeness;
 mod liveness;
@@ -74,6 +76,7 @@ pub use self::applies::{Applies, show};
 pub use self::campaigns::Campaigns;
 pub use self::committed::{Commit, Committed};
 pub use self::election_safety::ElectionSafety;
+pub use self::heeded::Heeded;
 pub use self::known::{Asked, Face, Known, Log, OnDisk, Open, Server, Step};
 pub use self::liveness::{Liveness, Reason};
 pub use self::log_matching::LogMatching;
@@ -112,6 +115,7 @@ pub struct Watchers {
 #[derive(Debug)]
 struct ByTime {
     terms: Terms,
+    heeded: Heeded,
     campaigns: Campaigns,
     applying: Applying,
 }
@@ -123,6 +127,7 @@ impl Watchers {
     pub fn new(servers: usize, slack: Option<Duration>, settings: Settings, sights: Arc<Mutex<Sights>>) -> Self {
         let by_time = |slack| ByTime {
             terms: Terms::new(servers),
+            heeded: Heeded::new(slack),
             campaigns: Campaigns::new(servers, ELECTION_TIMEOUT, slack),
             applying: Applying::new(servers, slack),
         };
@@ -161,8 +166,16 @@ impl Watchers {
     /// more than before: for the whole run, since what is late comes later.
     pub fn allow(&mut self, slack: Duration) {
         if let Some(by_time) = &mut self.by_time {
+            by_time.heeded.allow(slack);
             by_time.campaigns.allow(slack);
             by_time.applying.allow(slack);
+        }
+    }
+
+    /// A server has crashed.
+    pub fn crashes(&mut self, server: ServerId) {
+        if let Some(by_time) = &mut self.by_time {
+            by_time.heeded.forget(server);
         }
     }
 
@@ -177,6 +190,7 @@ impl Watchers {
         }
         if let Some(by_time) = &mut self.by_time {
             by_time.terms.begin_life(server);
+            by_time.heeded.forget(server);
             by_time.campaigns.begin_life(moment, server);
             by_time.applying.begin_life(server.0 as usize);
         }
@@ -199,8 +213,9 @@ impl Watchers {
         }
         if self.known.is_repeated(view) {
             let is_applying = view.last_applied < view.commit_index;
-            let judge = self.by_time.as_mut().filter(|_| is_applying);
-            return judge.map_or(Ok(()), |by_time| by_time.applying.observe(view, moment));
+            let Some(by_time) = &mut self.by_time else { return Ok(()) };
+            by_time.heeded.look(&self.known, moment)?;
+            return if is_applying { by_time.applying.observe(view, moment) } else { Ok(()) };
         }
         self.sights.lock().note(view);
         if let Some(by_time) = &mut self.by_time {
@@ -226,7 +241,9 @@ impl Watchers {
         if let Some((first, last)) = self.committed.observe(known, &step, view)? {
             (first..=last).try_for_each(|index| electable::observe(known, view, index, moment))?;
         }
-        self.by_time.as_mut().map_or(Ok(()), |by_time| by_time.applying.observe(view, moment))
+        let Some(by_time) = &mut self.by_time else { return Ok(()) };
+        by_time.heeded.look(known, moment)?;
+        by_time.applying.observe(view, moment)
     }
 
     /// Takes notice of a message.
@@ -253,6 +270,8 @@ impl Watchers {
         }
         self.known.close(wire);
         let Some(by_time) = &mut self.by_time else { return Ok(()) };
+        by_time.heeded.hear(&self.known, wire);
+        by_time.heeded.look(&self.known, wire.at)?;
         by_time.terms.hear(wire)?;
         by_time.campaigns.hear(wire)
     }

@@ -154,6 +154,10 @@ pub(super) fn append(term: Term, leader: ServerId, prev: EntryId, terms: &[Term]
     AppendEntriesArgs { term, leader, prev, entries: terms.iter().map(entry).collect(), leader_commit: 0 }
 }
 
+pub(super) fn no(term: Term) -> AppendEntriesReply {
+    AppendEntriesReply { term, ..AppendEntriesReply::default() }
+}
+
 pub(super) fn yes(term: Term) -> AppendEntriesReply {
     AppendEntriesReply { term, success: true, ..Default::default() }
 }
