@@ -9,6 +9,8 @@
 //! Where only elections are tested, a bare majority must keep its leader besides, while
 //! calls to all others hang: whoever calls its peers one after another does not.
 //!
+//! At last all are killed, and leave no thread behind that waits for ever.
+//!
 //! Boundary: judges liveness. Safety is watched all the while.
 
 use labsim::time::Duration;
@@ -56,6 +58,7 @@ pub(super) fn heal_test(director: &mut Director<'_>, allowed: Allowed) {
     lab.heal();
     let all: Vec<usize> = (0..lab.count()).collect();
     progress(director, allowed, &all, ALL_LIMIT_MS, "the whole cluster");
+    lab.kill_all();
 }
 
 /// Waits until `group` has had one leader, the same all the time, for [`STAY_MS`].

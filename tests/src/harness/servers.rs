@@ -11,6 +11,7 @@ use std::sync::Arc;
 use kvraft::KvServer;
 use labsim::channel;
 use labsim::disk::Disk;
+use labsim::time::Duration;
 use raft::{ApplyMsg, Index, Raft, ServerId};
 
 use super::onlooker::Happening;
@@ -18,6 +19,11 @@ use super::{Lab, Service};
 use crate::check::{Broken, Kind};
 use crate::events;
 use crate::watch::Sight;
+
+/// Calls of a server that was killed may take so long to end.
+const LAST_CALL: Duration = Duration::from_secs(8);
+/// The thread on which a service is told what is committed.
+const SERVICE: &str = "service";
 
 impl Lab {
     /// True unless it has crashed and was not started since.
@@ -49,6 +55,28 @@ impl Lab {
     pub fn restart_all(&self) {
         (0..self.count()).for_each(|server| self.crash(server));
         (0..self.count()).for_each(|server| self.restart(server));
+    }
+
+    /// Kills all that are up, and fails the run if one of their threads waits for ever
+    /// afterwards.
+    pub fn kill_all(&self) {
+        let begun = labsim::elapsed();
+        (0..self.count()).filter_map(|server| self.raft(server)).for_each(|raft| raft.kill());
+        self.run_for(LAST_CALL);
+        for server in (0..self.count()).filter(|server| self.is_up(*server)) {
+            // The service waits for its Raft, which is not gone.
+            let mine = format!("`{SERVICE}` of S{server} ");
+            let waits = labsim::watch::waiting_threads(self.node(server).id());
+            if let Some(thread) = waits.iter().find(|thread| !thread.starts_with(&mine)) {
+                let message = format!(
+                    "S{server} was killed at {:.3}s, and {} s later one of its threads is there: {thread}; whatever a \
+                     thread waits for, `Raft::kill` must end that",
+                    begun.as_secs_f64(),
+                    LAST_CALL.as_secs()
+                );
+                self.fail(Broken::new(Kind::Stuck, "Stuck", message));
+            }
+        }
     }
 
     pub(super) fn start_server(&self, id: usize) {
@@ -89,7 +117,7 @@ impl Lab {
             self.fail(Broken::unnamed(Kind::Harness, format!("{me} did not start")));
         };
         let (lab, served) = (self.clone(), Arc::clone(&raft));
-        node.spawn("service", move || {
+        node.spawn(SERVICE, move || {
             for told in apply_rx {
                 lab.serve(me, &served, &told);
             }
