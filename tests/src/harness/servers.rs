@@ -24,6 +24,9 @@ use crate::watch::Sight;
 const LAST_CALL: Duration = Duration::from_secs(8);
 /// The thread on which a service is told what is committed.
 const SERVICE: &str = "service";
+/// Threads that wait for a Raft, and not in it: the service for what it is told; and on a
+/// request that comes late, nobody need look at any more.
+const NOT_RAFTS: [&str; 4] = [SERVICE, "RequestVote", "AppendEntries", "InstallSnapshot"];
 
 impl Lab {
     /// True unless it has crashed and was not started since.
@@ -64,10 +67,10 @@ impl Lab {
         (0..self.count()).filter_map(|server| self.raft(server)).for_each(|raft| raft.kill());
         self.run_for(LAST_CALL);
         for server in (0..self.count()).filter(|server| self.is_up(*server)) {
-            // The service waits for its Raft, which is not gone.
-            let mine = format!("`{SERVICE}` of S{server} ");
-            let waits = labsim::watch::waiting_threads(self.node(server).id());
-            if let Some(thread) = waits.iter().find(|thread| !thread.starts_with(&mine)) {
+            let is_its_own =
+                |thread: &String| !NOT_RAFTS.iter().any(|name| thread.starts_with(&format!("`{name}` of ")));
+            let mut waits = labsim::watch::waiting_threads(self.node(server).id()).into_iter();
+            if let Some(thread) = waits.find(is_its_own) {
                 let message = format!(
                     "S{server} was killed at {:.3}s, and {} s later one of its threads is there: {thread}; whatever a \
                      thread waits for, `Raft::kill` must end that",
