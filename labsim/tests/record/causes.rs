@@ -192,6 +192,23 @@ fn what_a_time_out_leads_to_comes_from_its_timer() {
 }
 
 #[test]
+fn each_timer_has_its_place() {
+    let record = recorded(1, || {
+        let sleeps = || {
+            for _ in 0..2 {
+                thread::sleep(MS);
+                thread::sleep(MS);
+            }
+        };
+        Node::new("S").spawn("sleeper", sleeps).join().unwrap();
+    });
+    let timers = record.events.iter().filter(|event| event.kind == "timer");
+    let places: Vec<&str> = timers.map(|event| event.text_of("place").unwrap()).collect();
+    assert_eq!(places.len(), 4);
+    assert!(places[0] != places[1] && places[..2] == places[2..], "{places:?}");
+}
+
+#[test]
 fn what_a_crash_leads_to_comes_from_the_crash() {
     for seed in 0..SEEDS {
         let record = recorded(seed, || {

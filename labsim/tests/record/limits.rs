@@ -106,6 +106,20 @@ fn an_event_can_be_found_and_amended() {
     assert_eq!(record.event(u64::MAX), None);
 }
 
+/// Of what came after it some is gone: it is not so many from the end as its number says.
+#[test]
+fn an_event_is_found_where_some_were_dropped() {
+    let record = limited(|| {
+        emit_many(Class::Normal, "before", 60);
+        let event = record::emit("sends", Vec::new);
+        emit_many(Class::Detail, "detail", 30);
+        emit_many(Class::Normal, "after", 35);
+        record::amend(event, || vec![("term", 3_u64.into())]);
+    });
+    assert!(count(&record, "detail") < 30, "some were dropped");
+    assert_eq!(only(&record, "sends").number_of("term"), Some(3));
+}
+
 #[test]
 fn a_record_is_serialized_as_what_it_is() {
     let record = recorded(1, || {

@@ -168,6 +168,16 @@ mod tests {
             let answer = scene.wire(call, S1, S0, true, Said::Appended(&says_yes));
             assert_eq!(logs(&scene.known, &answer).err().and_then(|broken| broken.rule), rule);
         }
+        // What a leader has of another's term is not the measure.
+        let mut scene = Scene::new(2);
+        let mut leads = view(S0, 3, &[1, 3]).leads();
+        leads.changed[0].digest = 77;
+        scene.publish(&leads);
+        scene.publish(&view(S1, 3, &[]));
+        let call = scene.ask(S0, S1, Said::AppendEntries(&append(3, S0, id(0, 0), &[1, 3])));
+        scene.publish(&view(S1, 3, &[1, 3]));
+        let says_yes = yes(3);
+        logs(&scene.known, &scene.wire(call, S1, S0, true, Said::Appended(&says_yes))).unwrap();
     }
 
     #[test]

@@ -314,6 +314,12 @@ mod tests {
         scene.publish(&view(S1, 2, &[1, 2, 2]));
         judged(&mut scene, &mut committed, &follows(&[1, 2, 2], 3)).unwrap();
         scene.known.begin_life(S1);
+        let mut another = view(S1, 2, &[1, 2, 2]);
+        another.changed[1].digest = 77;
+        scene.publish(&another);
+        let other = judged(&mut scene, &mut committed, &View { commit_index: 3, ..another }).unwrap_err();
+        assert_eq!(other.0, "Figure3.LogMatching", "{}", other.1);
+        scene.known.begin_life(S1);
         scene.publish(&view(S1, 2, &[1, 1, 1]));
         let other = judged(&mut scene, &mut committed, &follows(&[1, 1, 1], 3)).unwrap_err();
         assert_eq!(other.0, "AppendEntries.5", "{}", other.1);

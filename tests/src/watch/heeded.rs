@@ -146,6 +146,8 @@ mod tests {
         assert_eq!(of_votes([stands(3), stands(3), view(S0, 7, &[])], 1000), None, "it has followed");
         assert_eq!(of_votes([stands(3), stands(3), stands(8)], 1000), None, "and stood itself");
         assert_eq!(of_votes([stands(3), stands(4), stands(4)], 1000), None, "an old question's answer may be dropped");
+        let follows = view(S0, 3, &[]);
+        assert_eq!(of_votes([stands(3), follows.clone(), follows], 1000), None, "and one to who stands no more");
 
         let (heartbeat, refusal) = (append(3, S0, id(0, 0), &[]), no(7));
         let leads = view(S0, 3, &[]).leads();
