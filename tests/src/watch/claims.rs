@@ -1,5 +1,9 @@
-//! What an answer claims: RequestVote.1, AppendEntries.1 (§5.1), RequestVote.2,
-//! AppendEntries.2, AppendEntries.3, AppendEntries.4 (§5.3, §5.4.1).
+//! What a message claims: Candidates.1, Candidates.3, Leaders.1 (§5.2), RequestVote.1,
+//! AppendEntries.1 (§5.1), RequestVote.2, AppendEntries.2 to .4 (§5.3, §5.4.1).
+//!
+//! Whoever asks for votes stands in that term, and whoever sends entries leads it. It may not
+//! do so any more when the message leaves; but it did when the message was made. And whoever
+//! answers the leader of its term is no candidate in it.
 //!
 //! Whoever gives a vote, or says yes to an AppendEntries, was in the term of the question
 //! at some moment. A vote is of the term that it was asked for in.
@@ -9,14 +13,55 @@
 //! ones, and now those: each of them, and not another one in its place. That must have been
 //! true at some moment between the question and the answer.
 //!
-//! Boundary: answers of servers that publish what their log is like.
+//! Boundary: messages of servers that publish what they are, and what their log is like.
 
-use raft::EntryId;
+use raft::{EntryId, RoleName};
 
 use super::at;
 use super::known::{Asked, Known};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
+
+/// Takes notice of a message: of what its sender is.
+///
+/// # Errors
+///
+/// If it speaks as what it never was, or is still what it may not be.
+pub(super) fn roles(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
+    let (me, term, server) = (wire.from, wire.term(), known.server(wire.from));
+    let Some(face) = server.face.filter(|_| wire.leaves) else { return Ok(()) };
+    let (was, rule, does) = match wire.said {
+        Said::RequestVote(_) => (&server.stood, "Candidates.1", "asks for votes in"),
+        Said::AppendEntries(_) | Said::InstallSnapshot(_) => (&server.led, "Leaders.1", "speaks as the leader of"),
+        Said::Appended(_) | Said::Installed(_) => {
+            let asked = known.asked(wire.call).map(|asked| asked.term());
+            if asked == Some(term) && (face.role, face.term) == (RoleName::Candidate, term) {
+                let message = format!(
+                    "{me} answers {}, which leads term {term}, at {}, and is a candidate of that term still",
+                    wire.to,
+                    at(wire.at)
+                );
+                return Err(Broken::new(Kind::Safety, "Candidates.3", message).since([face.at, wire.at]));
+            }
+            return Ok(());
+        }
+        Said::Vote(_) => return Ok(()),
+    };
+    // A thread that was started in a critical section may send before that is over, and
+    // shown. It cannot be one in which the server comes to be what it is past.
+    let is_past = face.term > term || face.term == term && face.role == RoleName::Follower;
+    if !is_past || was.contains(&term) {
+        return Ok(());
+    }
+    let vote = face.voted_for.map_or("no vote given".to_owned(), |candidate| format!("its vote given to {candidate}"));
+    let message = format!(
+        "{me} {does} term {term} at {}, and never was what it speaks as: it is in term {}, {vote}; was the message \
+         made when the lock had been open?",
+        at(wire.at),
+        face.term
+    );
+    Err(Broken::new(Kind::Safety, rule, message).since([face.at, wire.at]))
+}
 
 /// Takes notice of a message: of the terms of question and answer.
 ///
@@ -115,6 +160,8 @@ pub(super) fn logs(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use raft::View;
+
     use crate::watch::testing::{S0, S1, Says, Scene, append, id, stand, view, vote, yes};
 
     /// S1 has entries of terms 1, 2, is asked, publishes what follows, and answers.
@@ -127,6 +174,48 @@ mod tests {
         }
         let answer = scene.wire(call, S1, S0, true, answered);
         terms(&scene.known, &answer).and_then(|()| logs(&scene.known, &answer)).err().and_then(|broken| broken.rule)
+    }
+
+    /// S0 has shown those, and then sends S1 that in term 3.
+    fn sends(shown: &[View], said: Said<'_>) -> Option<&'static str> {
+        let mut scene = Scene::new(2);
+        for view in shown {
+            scene.publish(view);
+        }
+        roles(&scene.known, &scene.wire(1, S0, S1, true, said)).err().and_then(|broken| broken.rule)
+    }
+
+    #[test]
+    fn who_asks_stands_and_who_sends_leads_2a() {
+        let follows = |term| view(S0, term, &[]);
+        let stands = |term| View { role: RoleName::Candidate, ..follows(term) };
+        let leads = |term| follows(term).leads();
+        let (asks, heartbeat) = (stand(3, S0, id(0, 0)), append(3, S0, id(0, 0), &[]));
+        let (asks, heartbeat) = (Said::RequestVote(&asks), Said::AppendEntries(&heartbeat));
+        assert_eq!(sends(&[stands(3)], asks), None);
+        assert_eq!(sends(&[stands(3), follows(4)], asks), None, "it did when the message was made");
+        assert_eq!(sends(&[leads(3), follows(3)], asks), None, "it won alone");
+        assert_eq!(sends(&[follows(2)], asks), None, "it is not shown yet");
+        assert_eq!(sends(&[follows(3)], asks), Some("Candidates.1"));
+        assert_eq!(sends(&[stands(2), follows(4)], asks), Some("Candidates.1"));
+        assert_eq!(sends(&[leads(3), follows(4)], heartbeat), None);
+        assert_eq!(sends(&[stands(3)], heartbeat), None, "it has just won");
+        assert_eq!(sends(&[stands(3), follows(3)], heartbeat), Some("Leaders.1"));
+        assert_eq!(sends(&[stands(2), stands(4)], heartbeat), Some("Leaders.1"));
+    }
+
+    #[test]
+    fn who_answers_a_leader_is_no_candidate_2a() {
+        for (then, rule) in [(3, Some("Candidates.3")), (4, None)] {
+            let mut scene = Scene::new(2);
+            let stands = |term| View { role: RoleName::Candidate, ..view(S1, term, &[]) };
+            scene.publish(&stands(3));
+            let call = scene.ask(S0, S1, Said::AppendEntries(&append(3, S0, id(0, 0), &[])));
+            scene.publish(&stands(then));
+            let says_yes = yes(3);
+            let answer = scene.wire(call, S1, S0, true, Said::Appended(&says_yes));
+            assert_eq!(roles(&scene.known, &answer).err().and_then(|broken| broken.rule), rule);
+        }
     }
 
     #[test]

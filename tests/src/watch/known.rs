@@ -44,6 +44,12 @@ pub struct Server {
     written: Written,
     /// What it believes of the others, in its last view.
     progress: Vec<PeerProgress>,
+    /// The terms in which it has shown itself as a candidate or leader, in order.
+    pub stood: Vec<Term>,
+    /// Those in which it was a leader.
+    pub led: Vec<Term>,
+    /// The snapshots that it was sent, by their last entries.
+    pub snapshots: Vec<EntryId>,
     /// What it was asked, and has not answered.
     pub open: Vec<Open>,
     /// What the others have confirmed to it, by the term that it asked in, the latest
@@ -206,6 +212,13 @@ impl Open {
     /// The first of the entries that it brings which `log` does not have.
     pub fn lacks(&self, log: &Log) -> Option<EntryId> {
         self.brought().find(|id| !log.contains(*id))
+    }
+
+    /// True if that is one of the entries that it brings.
+    pub fn brings(&self, id: EntryId) -> bool {
+        let Asked::Append { prev, .. } = self.asked else { return false };
+        let slot = id.index.checked_sub(prev.index + 1).and_then(|slot| usize::try_from(slot).ok());
+        slot.and_then(|slot| self.terms.get(slot)) == Some(&id.term)
     }
 
     /// The entries that it brings.
@@ -500,6 +513,13 @@ impl Known {
             commit_index: view.commit_index,
             last_applied: view.last_applied,
         });
+        for (terms, is_so) in
+            [(&mut known.stood, view.role != RoleName::Follower), (&mut known.led, view.role == RoleName::Leader)]
+        {
+            if is_so && terms.last() != Some(&view.term) {
+                terms.push(view.term);
+            }
+        }
         // What was synced since its last view may have been made in this section; and
         // what it begins its life with is from its disk.
         if self.is_volatile || known.is_synced || before.is_none() {
@@ -552,6 +572,11 @@ impl Known {
             return;
         }
         let (term_before, commit_index) = known.face.map_or((0, 0), |face| (face.term, face.commit_index));
+        if let Asked::Install { last, .. } = asked
+            && !known.snapshots.contains(&last)
+        {
+            known.snapshots.push(last);
+        }
         let was_committed = matches!(asked, Asked::Install { last, .. } if last.index <= commit_index);
         let terms = match wire.said {
             Said::AppendEntries(args) => args.entries.iter().map(|entry| entry.term).collect(),

@@ -1,15 +1,15 @@
-//! What may change in a log, and by what right: AppendEntries.3, InstallSnapshot.6 and .7,
-//! and Figure3.LeaderAppendOnly (§5.3, §7).
+//! What may change in a log, and by what right: AppendEntries.3 and .4, Leaders.2,
+//! InstallSnapshot.6 and .7, SnapshotMatches, and Figure3.LeaderAppendOnly (§5.3, §7).
 //!
-//! Entries give way to a leader's where the two differ, and nowhere else. A leader's
-//! own log only ever grows. What a snapshot does not cover stays, if the log had the
+//! Entries give way to a leader's where the two differ, and nowhere else. What is new is
+//! from a leader, or its own. A leader's own log only ever grows. What a snapshot does not cover stays, if the log had the
 //! entry that it ends with; and goes, if it had another one there.
 //!
 //! Boundary: one view against the one before.
 
 use std::time::Duration;
 
-use raft::{Index, RoleName, ServerId, Shown, View};
+use raft::{EntryId, Index, RoleName, ServerId, Shown, View};
 
 use super::at;
 use super::known::{Asked, Known, Open, Step};
@@ -53,18 +53,62 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
     gone("AppendEntries.3", why)
 }
 
-/// Takes notice of a view, too.
+/// Takes notice of a view, too: of what is new in its log.
 ///
 /// # Errors
 ///
-/// If entries are left that follow one in whose place a snapshot has another.
+/// If nobody has sent that, and it was not the server's to add.
+pub(super) fn adds(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+    let Some(before) = step.before.filter(|_| !view.changed.is_empty() && known.has_heard()) else { return Ok(()) };
+    let (me, open) = (view.server, &known.server(view.server).open);
+    let leads = |role, term, entry: &Shown| role == RoleName::Leader && entry.term == term;
+    let is_explained = |(index, entry): &(Index, &Shown)| {
+        let was_here = step.removed.as_ref().is_some_and(|(first, removed)| {
+            let slot = index.checked_sub(*first).and_then(|slot| usize::try_from(slot).ok());
+            slot.and_then(|slot| removed.get(slot)) == Some(entry)
+        });
+        was_here
+            || leads(view.role, view.term, entry)
+            || leads(before.role, before.term, entry)
+            || open.iter().any(|open| open.brings(EntryId { term: entry.term, index: *index }))
+    };
+    let Some((index, entry)) = (view.changed_from..).zip(&view.changed).find(|entry| !is_explained(entry)) else {
+        return Ok(());
+    };
+    let message =
+        format!("{me} has a new entry {index} of term {} at {}, in term {}; ", entry.term, at(moment), view.term);
+    let (rule, why) = match view.role {
+        RoleName::Leader => ("Leaders.2", "it leads, and what a leader adds is of its own term"),
+        _ if entry.term == view.term => ("Leaders.2", "only the leader of the term adds what clients send"),
+        _ => ("AppendEntries.4", "no AppendEntries that it is answering brings that"),
+    };
+    Err(Broken::new(Kind::Safety, rule, message + why).since([moment]))
+}
+
+/// Takes notice of a view, too: of its snapshot.
+///
+/// # Errors
+///
+/// If it ends with another entry than the log had there, and nobody has sent it; or if
+/// entries are left that follow one in whose place a snapshot has another.
 pub(super) fn keeps(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
     let me = view.server;
     let is_moved = step.before.is_some() && view.base.index > step.base_before.index;
     let (first, last) = (view.base.index + 1, step.kept_to.min(view.last.index));
-    let Some(was) = step.was_at_base.filter(|was| is_moved && *was != view.base.term && first <= last) else {
+    let Some(was) = step.was_at_base.filter(|was| is_moved && *was != view.base.term) else { return Ok(()) };
+    if known.has_heard() && !known.server(me).snapshots.contains(&view.base) {
+        let message = format!(
+            "{me}'s snapshot ends with entry {} of term {} at {}; the entry there was of term {was}, and nobody has sent \
+             it that snapshot",
+            view.base.index,
+            view.base.term,
+            at(moment)
+        );
+        return Err(Broken::new(Kind::Safety, "SnapshotMatches", message).since([moment]));
+    }
+    if first > last {
         return Ok(());
-    };
+    }
     // A leader may have sent the very same, in the same critical section.
     let brings = |open: &Open| match open.asked {
         Asked::Append { prev, last: brought, .. } => prev.index < first && last <= brought.index,
@@ -195,16 +239,51 @@ mod tests {
             (Some((id(3, 3), &[])), id(3, 3), &as_before, another), // It has sent nothing.
             (Some((id(4, 4), &[])), id(3, 3), &as_before, another),
         ];
-        for (sent, base, log, rule) in rows {
+        let judged = |sent: Sent, installs, base, log| {
             let mut scene = Scene::new(2);
             scene.publish(&view(S1, 5, &as_before));
+            scene.ask(S0, S1, Said::InstallSnapshot(&install(5, S0, installs)));
             if let Some((prev, terms)) = sent {
                 scene.ask(S0, S1, Said::AppendEntries(&append(5, S0, prev, terms)));
             }
             let after = view(S1, 5, log).with_snapshot(base);
             let step = scene.publish(&after);
-            let broken = keeps(&scene.known, &step, &after, scene.moment).err();
-            assert_eq!(broken.and_then(|broken| broken.rule), rule, "{sent:?}, then {log:?} after {base:?}");
+            keeps(&scene.known, &step, &after, scene.moment).err().and_then(|broken| broken.rule)
+        };
+        for (sent, base, log, rule) in rows {
+            assert_eq!(judged(sent, base, base, log), rule, "{sent:?}, then {log:?} after {base:?}");
+        }
+        // Nobody has sent it that one.
+        assert_eq!(judged(None, id(4, 4), id(0, 3), &as_before), Some("SnapshotMatches"), "its term is forgotten");
+        assert_eq!(judged(None, id(4, 4), id(0, 4), &as_before), Some("SnapshotMatches"), "and nothing is left");
+        assert_eq!(judged(None, id(4, 4), id(2, 3), &as_before), None, "its own");
+    }
+
+    /// S1 has entries of terms 1, 1, is perhaps sent one, and then shows another log.
+    #[test]
+    fn what_is_new_was_sent_or_is_a_leaders_own_2b() {
+        let follows = |term, log: &[u64]| view(S1, term, log);
+        let rows = [
+            (Some((id(1, 2), [3])), follows(2, &[1, 1]), follows(3, &[1, 1, 3]), None),
+            (Some((id(1, 2), [3])), follows(2, &[1, 1]), follows(4, &[1, 1, 3]), None), // A later term has come.
+            (Some((id(1, 2), [2])), follows(2, &[1, 1]), follows(3, &[1, 1, 3]), Some("Leaders.2")),
+            (Some((id(1, 1), [2])), follows(2, &[1, 1]), follows(3, &[1, 1, 2]), Some("AppendEntries.4")), // At another place.
+            (Some((id(1, 1), [1])), follows(2, &[1, 1]), follows(3, &[1, 1]), None),
+            (None, follows(3, &[1, 1]), follows(3, &[1, 1, 3]), Some("Leaders.2")),
+            (None, follows(3, &[1, 1]).leads(), follows(3, &[1, 1, 3]).leads(), None),
+            (None, follows(3, &[1, 1]).leads(), follows(4, &[1, 1, 3]), None), // Deposed at once.
+            (None, follows(3, &[1, 1]).leads(), follows(3, &[1, 1, 2]).leads(), Some("Leaders.2")),
+        ];
+        for (sent, before, after, rule) in rows {
+            let mut scene = Scene::new(2);
+            scene.publish(&before);
+            let (prev, terms) = sent.map_or((id(0, 0), Vec::new()), |(prev, terms)| (prev, terms.to_vec()));
+            scene.ask(S0, S1, Said::AppendEntries(&append(3, S0, prev, &terms)));
+            let step = scene.publish(&after);
+            // As it is published: what has not changed is not in it.
+            let after = View { changed_from: 3, changed: after.changed[2..].to_vec(), ..after };
+            let broken = adds(&scene.known, &step, &after, scene.moment).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "{sent:?}, then {after:?} after {before:?}");
         }
     }
 }

@@ -12,12 +12,12 @@
 //! | `known.rs` | | what each server has shown, may have on disk, and is being asked |
 //! | `election_safety.rs` | a term has two leaders | Figure3.ElectionSafety |
 //! | `log_matching.rs` | two entries of one index and term differ | Figure3.LogMatching |
-//! | `log_rules.rs` | entries go that nobody may remove, or stay that must go | AppendEntries.3, InstallSnapshot.6, InstallSnapshot.7, Figure3.LeaderAppendOnly |
+//! | `log_rules.rs` | entries go, stay or come that must not | AppendEntries.3, AppendEntries.4, Leaders.2, InstallSnapshot.6, InstallSnapshot.7, SnapshotMatches, Figure3.LeaderAppendOnly |
 //! | `leader_completeness.rs` | a new leader lacks what is committed | Figure3.LeaderCompleteness |
 //! | `electable.rs` | somebody who lacks it could still be elected | the same, before it happens |
 //! | `committed.rs` | something is committed without the right to | Leaders.4, AppendEntries.5, Figure3.StateMachineSafety |
 //! | `match_true.rs` | a leader believes more than it was told | Leaders.3, StaleReply |
-//! | `claims.rs` | an answer says what never was | RequestVote.1, RequestVote.2, AppendEntries.1 to .4 |
+//! | `claims.rs` | a message says what never was | Candidates.1, Candidates.3, Leaders.1, RequestVote.1, RequestVote.2, AppendEntries.1 to .4 |
 //! | `persisted.rs`, `shadow.rs` | a message promises what is not on disk | PersistedBeforePromised, Persistent |
 //! | `one_vote_per_term.rs` | a server votes twice, or takes its vote back | OneVotePerTerm |
 //! | `quorum.rs` | somebody leads on too few votes | Candidates.2, StaleReply |
@@ -235,6 +235,7 @@ impl Watchers {
             log_rules::observe(known, &step, view, moment)?;
             self.persisted.removed(server, first, &known.server(server).log);
         }
+        log_rules::adds(known, &step, view, moment)?;
         log_rules::keeps(known, &step, view, moment)?;
         leader_completeness::observe(known, &self.committed, &step, view, moment)?;
         match_true::observe(known, &step, view, moment)?;
@@ -255,6 +256,7 @@ impl Watchers {
         self.known.hear(wire);
         let known = &self.known;
         self.liveness.hear(known, wire);
+        claims::roles(known, wire)?;
         claims::terms(known, wire)?;
         self.one_vote_per_term.hear(wire)?;
         self.quorum.hear(known, wire)?;
