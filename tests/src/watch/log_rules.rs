@@ -59,7 +59,9 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
 ///
 /// If nobody has sent that, and it was not the server's to add.
 pub(super) fn adds(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
-    let Some(before) = step.before.filter(|_| !view.changed.is_empty() && known.has_heard()) else { return Ok(()) };
+    // Of messages that nobody can read, some may have brought it; but none of term 0.
+    let can_tell = known.has_heard() || view.changed.iter().any(|entry| entry.term == 0);
+    let Some(before) = step.before.filter(|_| !view.changed.is_empty() && can_tell) else { return Ok(()) };
     let (me, open) = (view.server, &known.server(view.server).open);
     let leads = |role, term, entry: &Shown| role == RoleName::Leader && entry.term == term;
     let is_explained = |(index, entry): &(Index, &Shown)| {
@@ -284,6 +286,14 @@ mod tests {
             let after = View { changed_from: 3, changed: after.changed[2..].to_vec(), ..after };
             let broken = adds(&scene.known, &step, &after, scene.moment).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{sent:?}, then {after:?} after {before:?}");
+        }
+        for (term, rule) in [(0, Some("Leaders.2")), (1, None)] {
+            let mut scene = Scene::new(2);
+            scene.publish(&follows(term, &[]));
+            let after = follows(term, &[term]);
+            let step = scene.publish(&after);
+            let broken = adds(&scene.known, &step, &after, scene.moment).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "it has sent and heard nothing");
         }
     }
 }
