@@ -441,7 +441,10 @@ impl Lab {
     /// what `servers` have been doing since that moment instead.
     pub fn fail_waiting(&self, rule: &'static str, since: Duration, servers: &[usize], message: &str) -> ! {
         let among: Vec<ServerId> = servers.iter().map(|server| ServerId(*server as u32)).collect();
-        let reason = self.shared.watchers.lock().why_no_progress(since, &among);
+        // What a service of the student's was told, nobody knows.
+        let is_known = matches!(self.shared.service, Service::Recorder { .. });
+        let told: Vec<Index> = (0..self.count()).filter(|_| is_known).map(|server| self.applied(server)).collect();
+        let reason = self.shared.watchers.lock().why_no_progress(since, &among, &told);
         // Whoever waits for a leader wants nothing else.
         let rule = if rule == "NoLeader" { rule } else { reason.rule };
         let kind = if rule == "Stuck" { Kind::Stuck } else { Kind::Liveness };

@@ -154,6 +154,20 @@ impl Liveness {
         is_long(since).then_some(Neglect { leader, term, peer, since, until, waits })
     }
 
+    /// A server among those that has passed over what its service was to be told. `told` is the
+    /// last index that each service knows.
+    pub fn untold(known: &Known, among: &[ServerId], told: &[Index]) -> Option<Reason> {
+        let services = known.servers().zip(told).filter(|((name, _), _)| among.contains(name));
+        services.into_iter().find_map(|((name, server), told)| {
+            let face = server.face.filter(|face| face.last_applied > *told)?;
+            let text = format!(
+                "{name} shows that it has applied all up to index {}, and its service was told of nothing after {told}",
+                face.last_applied
+            );
+            Some(Reason { rule: "AllServers.1", text, moments: vec![face.at] })
+        })
+    }
+
     /// What has happened from `since` to `now`, instead of an agreement, among those
     /// servers.
     pub fn why(&self, known: &Known, since: Duration, now: Duration, among: &[ServerId]) -> Reason {
@@ -464,6 +478,17 @@ mod tests {
         assert!(!run.why().1.contains("Leaders.4"), "they are of another term: {}", run.why().1);
         run.scene.publish(&view(S1, 1, &[1, 1]).commits(2).applied(1));
         begins(&run, "Stuck", "S1 knows that index 2 is committed, and its service was told of nothing after 1");
+    }
+
+    #[test]
+    fn what_is_applied_was_told_2b() {
+        let mut run = Run::new();
+        run.scene.publish(&view(S1, 1, &[1, 1]).commits(2).applied(2));
+        let reason = |told: &[Index]| Liveness::untold(&run.scene.known, &[S0, S1], told);
+        assert_eq!(reason(&[0, 2, 0]), None);
+        let reason = reason(&[0, 1, 0]).expect("index 2 was passed over");
+        assert_eq!(reason.rule, "AllServers.1");
+        assert!(reason.text.ends_with("up to index 2, and its service was told of nothing after 1"), "{}", reason.text);
     }
 
     /// The commonest design of beginners: one thread that calls the peers in turn.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use raft::{EntryId, Index, RoleName, ServerId, Shown, View};
+use raft::{EntryId, Index, RoleName, ServerId, Shown, Term, View};
 
 use super::at;
 use super::known::{Asked, Known, Open, Step};
@@ -87,30 +87,42 @@ pub(super) fn adds(known: &Known, step: &Step, view: &View, moment: Duration) ->
     Err(Broken::new(Kind::Safety, rule, message + why).since([moment]))
 }
 
-/// Takes notice of a view, too: of its snapshot.
+/// Takes notice of a view, before all others here: of its snapshot.
 ///
 /// # Errors
 ///
-/// If it ends with another entry than the log had there, and nobody has sent it; or if
-/// entries are left that follow one in whose place a snapshot has another.
-pub(super) fn keeps(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+/// If it ends with another entry than the log had there, and nobody has sent it that one.
+pub(super) fn snapshot(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
     let me = view.server;
-    let is_moved = step.before.is_some() && view.base.index > step.base_before.index;
-    let (first, last) = (view.base.index + 1, step.kept_to.min(view.last.index));
-    let Some(was) = step.was_at_base.filter(|was| is_moved && *was != view.base.term) else { return Ok(()) };
-    if known.has_heard() && !known.server(me).snapshots.contains(&view.base) {
-        let message = format!(
-            "{me}'s snapshot ends with entry {} of term {} at {}; the entry there was of term {was}, and nobody has sent \
-             it that snapshot",
-            view.base.index,
-            view.base.term,
-            at(moment)
-        );
-        return Err(Broken::new(Kind::Safety, "SnapshotMatches", message).since([moment]));
-    }
-    if first > last {
+    let Some(was) = conflict_at_base(step, view) else { return Ok(()) };
+    if !known.has_heard() || known.server(me).snapshots.contains(&view.base) {
         return Ok(());
     }
+    let message = format!(
+        "{me}'s snapshot ends with entry {} of term {} at {}; the entry there was of term {was}, and nobody has sent it \
+         that snapshot",
+        view.base.index,
+        view.base.term,
+        at(moment)
+    );
+    Err(Broken::new(Kind::Safety, "SnapshotMatches", message).since([moment]))
+}
+
+/// The term that the log had where a new snapshot ends with an entry of another one.
+fn conflict_at_base(step: &Step, view: &View) -> Option<Term> {
+    let is_moved = step.before.is_some() && view.base.index > step.base_before.index;
+    step.was_at_base.filter(|was| is_moved && *was != view.base.term)
+}
+
+/// Takes notice of a view, too.
+///
+/// # Errors
+///
+/// If entries are left that follow one in whose place a snapshot has another.
+pub(super) fn keeps(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+    let me = view.server;
+    let (first, last) = (view.base.index + 1, step.kept_to.min(view.last.index));
+    let Some(was) = conflict_at_base(step, view).filter(|_| first <= last) else { return Ok(()) };
     // A leader may have sent the very same, in the same critical section.
     let brings = |open: &Open| match open.asked {
         Asked::Append { prev, last: brought, .. } => prev.index < first && last <= brought.index,
@@ -250,7 +262,8 @@ mod tests {
             }
             let after = view(S1, 5, log).with_snapshot(base);
             let step = scene.publish(&after);
-            keeps(&scene.known, &step, &after, scene.moment).err().and_then(|broken| broken.rule)
+            let judged = snapshot(&scene.known, &step, &after, scene.moment);
+            judged.and_then(|()| keeps(&scene.known, &step, &after, scene.moment)).err().and_then(|broken| broken.rule)
         };
         for (sent, base, log, rule) in rows {
             assert_eq!(judged(sent, base, base, log), rule, "{sent:?}, then {log:?} after {base:?}");

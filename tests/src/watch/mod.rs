@@ -70,7 +70,7 @@ use labsim::disk::{self, Change};
 use labsim::node::Node;
 use labsim::watch::{self, Seen};
 use parking_lot::Mutex;
-use raft::{ELECTION_TIMEOUT, ServerId, Settings, View};
+use raft::{ELECTION_TIMEOUT, Index, ServerId, Settings, View};
 
 pub use self::applies::{Applies, show};
 pub use self::campaigns::Campaigns;
@@ -231,6 +231,7 @@ impl Watchers {
         monotone::observe(known, &step, view, moment)?;
         self.one_vote_per_term.observe(moment, step.before, view)?;
         self.election_safety.observe(moment, view)?;
+        log_rules::snapshot(known, &step, view, moment)?;
         if let Some((first, _)) = step.removed {
             log_rules::observe(known, &step, view, moment)?;
             self.persisted.removed(server, first, &known.server(server).log);
@@ -278,9 +279,11 @@ impl Watchers {
         by_time.campaigns.hear(wire)
     }
 
-    /// What those servers have been doing since that moment instead of agreeing.
-    pub fn why_no_progress(&self, since: Duration, among: &[ServerId]) -> Reason {
-        self.liveness.why(&self.known, since, labsim::elapsed(), among)
+    /// What those servers have been doing since that moment instead of agreeing. `told` is the
+    /// last index of which each server's service was told, where that is known.
+    pub fn why_no_progress(&self, since: Duration, among: &[ServerId], told: &[Index]) -> Reason {
+        let untold = Liveness::untold(&self.known, among, told);
+        untold.unwrap_or_else(|| self.liveness.why(&self.known, since, labsim::elapsed(), among))
     }
 
     /// A server's disk was written.
