@@ -275,7 +275,7 @@ impl Watchers {
         let Some(by_time) = &mut self.by_time else { return Ok(()) };
         by_time.heeded.hear(&self.known, wire);
         by_time.heeded.look(&self.known, wire.at)?;
-        by_time.terms.hear(wire)?;
+        by_time.terms.hear(&self.known, wire)?;
         by_time.campaigns.hear(wire)
     }
 

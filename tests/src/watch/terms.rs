@@ -9,13 +9,18 @@
 //! timeout; until its own has passed is allowed here as well. It does not look at the question the moment
 //! that it arrives: by then it may lead.
 //!
-//! Boundary: two tables of terms. Knows no roles.
+//! An old request may be sent again by who has followed a later term: that it stood or led
+//! then, `claims.rs` makes sure of. And what comes in answer to a vote that was asked for in an
+//! election which is over may be dropped unread.
+//!
+//! Boundary: two tables of terms, and what servers show of themselves now.
 
 use std::time::Duration;
 
 use raft::{ELECTION_TIMEOUT, RoleName, ServerId, Term, View};
 
 use super::at;
+use super::known::{Face, Known as Cluster};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 
@@ -108,8 +113,9 @@ impl Terms {
     /// # Errors
     ///
     /// If its sender has spoken in a higher term before, or was told of one.
-    pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
+    pub fn hear(&mut self, cluster: &Cluster, wire: &Wire<'_>) -> Result<(), Broken> {
         let (term, moment) = (wire.term(), wire.at);
+        let shows = cluster.server(if wire.leaves { wire.from } else { wire.to }).face;
         let known = &mut self.servers[if wire.leaves { wire.from } else { wire.to }.0 as usize];
         if wire.is_a_leaders() {
             known.has_leader(moment);
@@ -120,9 +126,14 @@ impl Terms {
             match wire.said {
                 Said::RequestVote(_) if has_a_leader => {}
                 Said::RequestVote(_) => known.candidates.push((term, moment)),
+                Said::Vote(_) if shows.is_some_and(|face| !is_asked_by(cluster, wire, face)) => {}
                 _ => known.told.note(term, moment),
             }
             return Ok(());
+        }
+        let is_request = matches!(wire.said, Said::RequestVote(_) | Said::AppendEntries(_) | Said::InstallSnapshot(_));
+        if is_request && shows.is_some_and(|face| face.term > term) {
+            return Ok(()); // It was made when that was its term.
         }
         let (spoken, told) = (known.spoken.settled(moment), known.told.settled(moment));
         known.spoken.note(term, moment);
@@ -134,6 +145,12 @@ impl Terms {
         }
         Ok(())
     }
+}
+
+/// True if the server is still the candidate that has asked this.
+fn is_asked_by(cluster: &Cluster, wire: &Wire<'_>, face: Face) -> bool {
+    let asked = cluster.asked(wire.call).map(|asked| asked.term());
+    face.role == RoleName::Candidate && asked == Some(face.term)
 }
 
 fn breach(
@@ -151,10 +168,10 @@ fn breach(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::testing::{S0, S1, append, id, stand};
+    use crate::watch::testing::{S0, S1, Scene, append, id, stand, view, vote};
     use crate::watch::view_of;
     use crate::watch::wire::{Said, wire};
-    use raft::AppendEntriesReply;
+    use raft::{AppendEntriesReply, RequestVoteReply};
 
     /// What S0 says and is told: milliseconds, term, and whether it says it. The
     /// rule that the last of them breaks.
@@ -165,7 +182,7 @@ mod tests {
             let reply = AppendEntriesReply { term: *term, ..Default::default() };
             let (from, to) = if *says { (0, 1) } else { (1, 0) };
             let said = Wire { at: Duration::from_millis(*millis), ..wire(from, to, *says, Said::Appended(&reply)) };
-            watcher.hear(&said)
+            watcher.hear(&Cluster::new(2), &said)
         };
         before.iter().for_each(|step| hear(step).unwrap());
         hear(last).err().and_then(|broken| broken.rule)
@@ -189,7 +206,7 @@ mod tests {
                 if is_next_life {
                     watcher.begin_life(S0);
                 }
-                watcher.hear(&wire).err().and_then(|broken| broken.rule)
+                watcher.hear(&Cluster::new(2), &wire).err().and_then(|broken| broken.rule)
             };
             messages.map(judge)
         };
@@ -223,11 +240,52 @@ mod tests {
         assert_eq!(rule(&[(0, 3, false), (500, 2, true)]), Some("AllServers.2"));
         let mut watcher = Terms::new(2);
         let reply = |term| AppendEntriesReply { term, ..Default::default() };
-        watcher.hear(&wire(1, 0, false, Said::Appended(&reply(3)))).unwrap();
+        watcher.hear(&Cluster::new(2), &wire(1, 0, false, Said::Appended(&reply(3)))).unwrap();
         watcher.begin_life(ServerId(0));
         let late = reply(2);
         let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::Appended(&late)) };
-        watcher.hear(&late).unwrap(); // It crashed before it could write that down.
+        watcher.hear(&Cluster::new(2), &late).unwrap(); // It crashed before it could write that down.
+    }
+
+    /// S0 stood in term 3, and shows that it follows term 5.
+    #[test]
+    fn an_old_request_may_be_sent_again_2a() {
+        let (asks, refusal) = (stand(3, S0, id(0, 0)), vote(3));
+        let mut scene = Scene::new(2);
+        scene.publish(&View { role: RoleName::Candidate, ..view(S0, 3, &[]) });
+        let mut watcher = Terms::new(2);
+        let mut hear = |scene: &Scene, millis, said| {
+            let wire = Wire { at: Duration::from_millis(millis), ..wire(0, 1, true, said) };
+            watcher.hear(&scene.known, &wire).err().and_then(|broken| broken.rule)
+        };
+        assert_eq!(hear(&scene, 0, Said::RequestVote(&asks)), None);
+        let later = vote(5);
+        assert_eq!(hear(&scene, 10, Said::Vote(&later)), None);
+        assert_eq!(hear(&scene, 900, Said::RequestVote(&asks)), Some("Monotone"), "it shows that it is there still");
+        scene.publish(&view(S0, 5, &[]));
+        assert_eq!(hear(&scene, 1000, Said::RequestVote(&asks)), None);
+        assert_eq!(hear(&scene, 1000, Said::Vote(&refusal)), Some("Monotone"), "an answer is never old");
+    }
+
+    /// S0 asked in term 3 and is answered in term 7, as a candidate still or not; then it
+    /// speaks in term 4.
+    #[test]
+    fn what_a_vote_says_that_nobody_waits_for_may_be_unread_2a() {
+        for (now, rule) in [(3, Some("AllServers.2")), (4, None)] {
+            let mut scene = Scene::new(2);
+            let stands = |term| View { role: RoleName::Candidate, ..view(S0, term, &[]) };
+            scene.publish(&stands(3));
+            let call = scene.ask(S0, S1, Said::RequestVote(&stand(3, S0, id(0, 0))));
+            scene.publish(&stands(now));
+            let mut watcher = Terms::new(2);
+            let refusal = RequestVoteReply { term: 7, granted: false };
+            watcher.hear(&scene.known, &scene.wire(call, S1, S0, false, Said::Vote(&refusal))).unwrap();
+            scene.publish(&stands(4));
+            scene.moment += Duration::from_secs(1);
+            let asks = stand(4, S0, id(0, 0));
+            let broken = watcher.hear(&scene.known, &scene.wire(9, S0, S1, true, Said::RequestVote(&asks))).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule);
+        }
     }
 
     #[test]
@@ -236,7 +294,10 @@ mod tests {
         for (millis, rule) in [(100, None), (480, None), (900, Some("AllServers.2"))] {
             let mut watcher = Terms::new(2);
             let mut hear = |millis, to, leaves, said| {
-                watcher.hear(&Wire { at: Duration::from_millis(millis), ..wire(1 - to, to, leaves, said) })
+                watcher.hear(
+                    &Cluster::new(2),
+                    &Wire { at: Duration::from_millis(millis), ..wire(1 - to, to, leaves, said) },
+                )
             };
             hear(0, 0, false, Said::AppendEntries(&heartbeat)).unwrap();
             hear(millis, 0, false, Said::RequestVote(&asks)).unwrap();
@@ -248,7 +309,10 @@ mod tests {
         for (says_millis, rule) in [(0, None), (900, Some("AllServers.2"))] {
             let mut watcher = Terms::new(2);
             let mut hear = |millis, from, leaves, said| {
-                watcher.hear(&Wire { at: Duration::from_millis(millis), ..wire(from, 1 - from, leaves, said) })
+                watcher.hear(
+                    &Cluster::new(2),
+                    &Wire { at: Duration::from_millis(millis), ..wire(from, 1 - from, leaves, said) },
+                )
             };
             let leads = append(2, S0, id(0, 0), &[]);
             hear(0, 0, true, Said::AppendEntries(&leads)).unwrap();
@@ -258,17 +322,17 @@ mod tests {
         }
         // It was asked, and is elected before it has looked at the question.
         let mut watcher = Terms::new(2);
-        watcher.hear(&wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
+        watcher.hear(&Cluster::new(2), &wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
         watcher.observe(Duration::from_millis(50), &View { role: RoleName::Leader, ..view_of(0) });
         let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::AppendEntries(&heartbeat)) };
-        watcher.hear(&late).unwrap();
+        watcher.hear(&Cluster::new(2), &late).unwrap();
         // It has just been elected, and sent nothing yet.
         for (role, rule) in [(RoleName::Leader, None), (RoleName::Follower, Some("AllServers.2"))] {
             let mut watcher = Terms::new(2);
             watcher.observe(Duration::ZERO, &View { role, ..view_of(0) });
-            watcher.hear(&wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
+            watcher.hear(&Cluster::new(2), &wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
             let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::AppendEntries(&heartbeat)) };
-            let broken = watcher.hear(&late).err();
+            let broken = watcher.hear(&Cluster::new(2), &late).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule);
         }
     }
