@@ -64,6 +64,7 @@ impl Lab {
     /// afterwards.
     pub fn kill_all(&self) {
         let begun = labsim::elapsed();
+        self.shared.watchers.lock().all_killed();
         (0..self.count()).filter_map(|server| self.raft(server)).for_each(|raft| raft.kill());
         self.run_for(LAST_CALL);
         for server in (0..self.count()).filter(|server| self.is_up(*server)) {

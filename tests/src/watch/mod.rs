@@ -179,6 +179,11 @@ impl Watchers {
         }
     }
 
+    /// All servers are killed: what they had to do in time they need not do any more.
+    pub fn all_killed(&mut self) {
+        self.by_time = None;
+    }
+
     /// A server starts, for the first time or again.
     pub fn begin_life(&mut self, moment: Duration, server: ServerId) {
         self.persisted.end_life(&self.known, server);
