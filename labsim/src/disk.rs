@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::context::{self, Life, Mode};
 use crate::node::NodeId;
 use crate::rand::Stream;
+use crate::record::Value;
 use crate::watch::DiskObserver;
 use crate::{real, record, sim};
 
@@ -185,8 +186,11 @@ impl Disk {
         if context::is_dying() {
             return;
         }
+        let written = record::is_on().then(|| self.with(|disk| disk.unsynced())).flatten();
         if let Some(version) = self.with(DiskEntry::sync) {
-            let event = record::emit("sync", || vec![("version", version.into())]);
+            let event = record::emit("sync", || {
+                vec![("version", version.into()), ("files", written.unwrap_or_default().into())]
+            });
             self.show(event, Change::Synced);
         }
     }
@@ -341,6 +345,11 @@ impl DiskEntry {
             durable.extend_from_slice(&content[durable.len()..]);
         }
         self.version
+    }
+
+    /// The files that were written since the last sync, as an event has them.
+    fn unsynced(&self) -> Vec<Value> {
+        self.kept.keys().map(|name| name.clone().into()).collect()
     }
 
     fn lose_unsynced(&mut self) {

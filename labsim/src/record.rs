@@ -22,7 +22,7 @@
 //! | `lock_wait` | `place`, `holder`, `holder_node` | it begins to wait for a lock |
 //! | `preempt` | `place` | it lost the processor where it could have gone on |
 //! | `write` | `file`, `before`, `after` | a file was written, lengths in bytes |
-//! | `sync` | `version` | and is durable; see [`disk::version_of`](crate::disk::version_of) |
+//! | `sync` | `version`, `files` | and is durable, those files that were written; see [`disk::version_of`](crate::disk::version_of) |
 //! | `crash`, `restart`, `pause`, `resume` | `target`, if it is not the thread's own node | |
 //! | `cut`, `heal` | `from`, `to` | of a link only that has changed |
 //! | `link` | `from`, `to`, and all of [`Link`](crate::links::Link); delays in `_us`, as `[from, to]` | any other change |

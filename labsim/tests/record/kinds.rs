@@ -69,6 +69,7 @@ fn disks_tell_of_writes_and_syncs() {
     assert_eq!(numbers(first, ["before", "after"]), [Some(0), Some(5)]);
     assert_eq!(numbers(second, ["before", "after"]), [Some(5), Some(3)]);
     assert_eq!(sync.number_of("version"), Some(1));
+    assert_eq!(sync.field("files"), Some(&Value::List(vec!["log".into()])));
     assert_eq!((&second.causes, &sync.causes), (&vec![first.number], &vec![second.number]));
     assert!([first, second, sync].iter().all(|event| event.field("seen") == Some(&Value::Flag(true))));
 }

@@ -21,6 +21,8 @@ const EVENTS_TOLD: usize = 5;
 const EVIDENCE_TOLD: usize = 3;
 /// How far back a chain of causes is followed.
 const CHAIN_MAX: usize = 200;
+/// The terms of so many entries at the end of a log are told, if they differ.
+const TERMS_TOLD: usize = 4;
 /// How many changes of links and machines are told.
 const FAULTS_TOLD: usize = 4;
 
@@ -138,7 +140,7 @@ fn describe(fold: &Fold, server: usize) -> String {
         return format!("S{server} {what}{cut}");
     };
     let Life { term, role, vote, base, commit, applied, saved, .. } = life;
-    let (index, last_term) = life.last();
+    let (index, terms) = (life.last().0, last_terms(life));
     let vote = vote.map_or("no vote".to_owned(), |candidate| format!("voted S{candidate}"));
     let snapshot = if base.0 > 0 { format!(" (snapshot to {})", base.0) } else { String::new() };
     let matched = match &life.progress[..] {
@@ -149,9 +151,22 @@ fn describe(fold: &Fold, server: usize) -> String {
         }
     };
     format!(
-        "S{server} {role:<9} term {term}, {vote}, log to {index} of term {last_term}{snapshot}, on disk to {saved}, \
+        "S{server} {role:<9} term {term}, {vote}, log to {index} of {terms}{snapshot}, on disk to {saved}, \
          commit {commit}, applied {applied}{matched}{cut}"
     )
+}
+
+/// The term of the log's end, or its last few where they differ.
+fn last_terms(life: &Life) -> String {
+    let entries = &life.entries[life.entries.len().saturating_sub(TERMS_TOLD)..];
+    let mut terms: Vec<String> = entries.iter().map(|(term, _)| term.to_string()).collect();
+    if terms.windows(2).all(|pair| pair[0] == pair[1]) {
+        return format!("term {}", life.last().1);
+    }
+    if life.entries.len() > TERMS_TOLD || life.base.0 > 0 {
+        terms.insert(0, "..".to_owned());
+    }
+    format!("terms {}", terms.join(" "))
 }
 
 /// The last faults: each moment once, for cutting a server off cuts many links.

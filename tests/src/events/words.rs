@@ -32,7 +32,7 @@ pub fn words(record: &Record, event: &Event) -> String {
         "append" => {
             let terms = numbers(event, "terms");
             let from = number("from");
-            format!("entries {} appended, of {}", span(from, terms.len()), of_terms(&terms))
+            format!("{} appended, of {}", span(from, terms.len()), of_terms(&terms))
         }
         "snapshot" => format!("its snapshot goes up to {}, of term {}", number("index"), number("term")),
         "commit" => format!("commit index {} -> {}", number("before"), number("index")),
@@ -55,7 +55,10 @@ pub fn words(record: &Record, event: &Event) -> String {
         "check" => text("what").to_owned(),
         "note" => format!("{}: {}", text("topic"), text("text")),
         "write" => format!("writes {}: {} -> {} bytes", text("file"), number("before"), number("after")),
-        "sync" => "its disk is synced".to_owned(),
+        "sync" => match &texts(event, "files")[..] {
+            [] => "its disk is synced, and nothing was written".to_owned(),
+            files => format!("its disk is synced: {}", files.join(", ")),
+        },
         "cut" | "heal" => format!("link from {} to {}: {}", node("from"), node("to"), event.kind),
         "link" => format!("link from {} to {} changes", node("from"), node("to")),
         "crash" => "crashes".to_owned(),
@@ -98,7 +101,7 @@ fn message(event: &Event) -> String {
             let terms = numbers(event, "terms");
             let what = match terms.len() {
                 0 => "no entries".to_owned(),
-                count => format!("entries {} of {}", span(number("prev") + 1, count), of_terms(&terms)),
+                count => format!("{} of {}", span(number("prev") + 1, count), of_terms(&terms)),
             };
             format!(
                 "AppendEntries: term {term}, prev {} of term {}, {what}, commit {}",
@@ -125,9 +128,18 @@ pub(super) fn numbers(event: &Event, name: &str) -> Vec<u64> {
     }
 }
 
-/// So many indexes from `from` on.
+fn texts<'a>(event: &'a Event, name: &str) -> Vec<&'a str> {
+    let Some(Value::List(all)) = event.field(name) else { return Vec::new() };
+    let text = |value: &'a Value| match value {
+        Value::Text(text) => Some(&**text),
+        _ => None,
+    };
+    all.iter().filter_map(text).collect()
+}
+
+/// So many entries from `from` on.
 fn span(from: u64, count: usize) -> String {
-    if count == 1 { from.to_string() } else { format!("{from} to {}", from + count as u64 - 1) }
+    if count == 1 { format!("entry {from}") } else { format!("entries {from} to {}", from + count as u64 - 1) }
 }
 
 fn of_terms(terms: &[u64]) -> String {
@@ -154,7 +166,10 @@ pub(super) fn line(record: &Record, event: &Event) -> String {
     let mut what = words(record, event).replace('\n', " ");
     if let Some(place) = event.text_of("place") {
         // The column helps nobody.
-        what += &format!(" ({})", place.rsplit_once(':').map_or(place, |(line, _)| line));
+        let line = place.rsplit_once(':').map_or(place, |(line, _)| line);
+        // What a server shows has changed somewhere in the section that is over now.
+        let section = if event.number_of("server").is_some() { "section at " } else { "" };
+        what += &format!(" ({section}{line})");
     }
     let node = node(record, event);
     format!(

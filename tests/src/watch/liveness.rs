@@ -319,10 +319,10 @@ impl Liveness {
         }
         let peers = known.servers().map(|(peer, _)| peer).filter(|peer| *peer != leader);
         let confirmed: Vec<(ServerId, Index)> = peers.map(|peer| (peer, server.confirmed(term, peer))).collect();
-        let mut stored: Vec<Index> = confirmed.iter().map(|(_, index)| *index).collect();
-        stored.push(server.log.last().index);
-        stored.sort_unstable();
-        let majority = stored[stored.len() - known.majority()];
+        let mut ends: Vec<Index> = confirmed.iter().map(|(_, index)| *index).collect();
+        ends.push(server.log.last().index);
+        ends.sort_unstable();
+        let majority = ends[ends.len() - known.majority()];
         let may = majority > face.commit_index && server.log.term_at(majority) == Some(term);
         let may =
             if may { format!("; a majority has {majority}, which is of its term (Leaders.4)") } else { String::new() };

@@ -222,7 +222,7 @@ fn why_tells_each_change_and_its_cause() {
     assert_eq!(told.status.code(), Some(0), "{}", stderr(&told));
     let text = stdout(&told);
     for index in 1..=3 {
-        let change = format!("commit index {} -> {index} (raft/src/", index - 1);
+        let change = format!("commit index {} -> {index} (section at raft/src/", index - 1);
         let at =
             text.lines().position(|line| line.contains(&change)).unwrap_or_else(|| panic!("no `{change}`:\n{text}"));
         let because = text.lines().nth(at + 1).unwrap_or_default();
