@@ -117,12 +117,21 @@ impl Stack {
             }
             shown.push(line);
             let place = frame.place.as_deref().map_or(String::new(), |place| format!(" at {place}"));
-            let _ = writeln!(text, "  {}{place}", frame.function);
+            let _ = writeln!(text, "  {}{place}", without_types(&frame.function));
         }
         if left_out > 0 || self.cut {
             let _ = writeln!(text, "  .. and callers beyond these");
         }
         text
+    }
+}
+
+/// A function's name without the types that it was compiled for, of which debug information
+/// has long lists.
+fn without_types(function: &str) -> &str {
+    match function.find('<') {
+        Some(at) if at > 0 && !function[..at].ends_with("::") => &function[..at],
+        _ => function,
     }
 }
 
@@ -206,6 +215,19 @@ mod tests {
         assert_eq!(root_of(&other.join("raft/src")), Some(other.clone()));
         std::fs::remove_dir_all(&other).unwrap();
         assert_eq!(root_of(Path::new("/")), None);
+    }
+
+    #[test]
+    fn a_function_is_named_without_types() {
+        for (function, expected) in [
+            ("with_state<raft::Reply, raft::peer::{impl#3}::promise::{closure_env#0}<u64>>", "with_state"),
+            ("{closure#0}<raft::Reply>", "{closure#0}"),
+            ("raft::peer::Raft::start", "raft::peer::Raft::start"),
+            ("<raft::Raft as core::fmt::Debug>::fmt", "<raft::Raft as core::fmt::Debug>::fmt"),
+            ("raft::election::<impl raft::Raft>::campaign", "raft::election::<impl raft::Raft>::campaign"),
+        ] {
+            assert_eq!(without_types(function), expected);
+        }
     }
 
     #[test]
