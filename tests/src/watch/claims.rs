@@ -17,8 +17,9 @@
 
 use raft::{EntryId, RoleName};
 
+use super::asked::Asked;
 use super::at;
-use super::known::{Asked, Known};
+use super::known::Known;
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 

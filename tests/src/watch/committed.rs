@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use raft::{EntryId, Index, PeerProgress, RoleName, ServerId, Shown, Term, View};
 
+use super::asked::Asked;
 use super::at;
-use super::known::{Asked, Face, Known, Step};
+use super::known::{Face, Known, Step};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use raft::{Index, RoleName, ServerId, Term, View};
 
+use super::asked::Asked;
 use super::at;
-use super::known::{Asked, Face, Known};
+use super::known::{Face, Known};
 use super::wire::{Said, Wire};
 
 /// So many leaders within one wait are too many.

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use raft::{EntryId, Index, RoleName, ServerId, Shown, Term, View};
 
+use super::asked::{Asked, Open};
 use super::at;
-use super::known::{Asked, Known, Open, Step};
+use super::known::{Known, Step};
 use crate::check::{Broken, Kind};
 
 /// Takes notice of a view.

@@ -9,7 +9,7 @@
 //!
 //! | file | says when | of |
 //! |---|---|---|
-//! | `known.rs` | | what each server has shown, may have on disk, and is being asked |
+//! | `known.rs`, `held.rs`, `asked.rs` | | what each server has shown, may have on disk, and is being asked |
 //! | `election_safety.rs` | a term has two leaders | Figure3.ElectionSafety |
 //! | `log_matching.rs` | two entries of one index and term differ | Figure3.LogMatching |
 //! | `log_rules.rs` | entries go, stay or come that must not | AppendEntries.3, AppendEntries.4, Leaders.2, InstallSnapshot.6, InstallSnapshot.7, SnapshotMatches, Figure3.LeaderAppendOnly |
@@ -38,12 +38,14 @@
 //! running.
 
 mod applies;
+mod asked;
 mod campaigns;
 mod claims;
 mod committed;
 mod electable;
 mod election_safety;
 mod heeded;
+mod held;
 mod known;
 mod leader_completeness;
 mod liveness;
@@ -73,11 +75,13 @@ use parking_lot::Mutex;
 use raft::{ELECTION_TIMEOUT, Index, ServerId, Settings, View};
 
 pub use self::applies::{Applies, show};
+pub use self::asked::{Asked, Open};
 pub use self::campaigns::Campaigns;
 pub use self::committed::{Commit, Committed};
 pub use self::election_safety::ElectionSafety;
 pub use self::heeded::Heeded;
-pub use self::known::{Asked, Face, Known, Log, OnDisk, Open, Server, Step};
+pub use self::held::{Log, OnDisk};
+pub use self::known::{Face, Known, Server, Step};
 pub use self::liveness::{Liveness, Reason};
 pub use self::log_matching::LogMatching;
 pub use self::one_vote_per_term::OneVotePerTerm;

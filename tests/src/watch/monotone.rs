@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use raft::View;
 
+use super::asked::Asked;
 use super::at;
-use super::known::{Asked, Known, Step};
+use super::known::{Known, Step};
 use crate::check::{Broken, Kind};
 
 /// Takes notice of a view.

@@ -20,8 +20,10 @@ use std::time::Duration;
 
 use raft::{EntryId, Index, ServerId, Shown, Term, View};
 
+use super::asked::Asked;
 use super::at;
-use super::known::{Asked, Known, Log, Server};
+use super::held::Log;
+use super::known::{Known, Server};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 

@@ -23,6 +23,7 @@ use labsim::{Config, FailureKind, channel, simulate, watch};
 use parking_lot::Mutex;
 use raft::{EntryId, Index, Raft, ServerId, Settings, Shown, Term, View};
 
+use super::asked::{Asked, Open};
 use super::at;
 use super::known::Known;
 use super::persisted::{Promise, Restart, is_excused, lacks, would_know};
@@ -187,7 +188,7 @@ impl Shadows {
         let knows = self.ask(server, moment)?;
         let Some(view) = &knows.view else { return Ok(()) };
         // What it is being told to store just now may be there, and in no view yet.
-        let is_told = |open: &super::known::Open| !matches!(open.asked, super::known::Asked::Vote { .. });
+        let is_told = |open: &Open| !matches!(open.asked, Asked::Vote { .. });
         let live = known.server(server);
         if live.face.is_none() || live.open.iter().any(is_told) {
             return Ok(());
