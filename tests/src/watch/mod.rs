@@ -20,7 +20,7 @@
 //! | `claims.rs` | a message says what never was | Candidates.1, Candidates.3, Leaders.1, RequestVote.1, RequestVote.2, AppendEntries.1 to .4 |
 //! | `persisted.rs`, `shadow.rs` | a message promises what is not on disk | PersistedBeforePromised, Persistent |
 //! | `one_vote_per_term.rs` | a server votes twice, or takes its vote back | OneVotePerTerm |
-//! | `quorum.rs` | somebody leads on too few votes | Candidates.2, StaleReply |
+//! | `quorum.rs` | somebody leads on too few votes, or does not on enough | Candidates.2, StaleReply |
 //! | `monotone.rs`, `terms.rs` | something goes back | Monotone, InstallSnapshot.5, AllServers.2 |
 //! | `heeded.rs` | a higher term in an answer changes nothing | AllServers.2 |
 //! | `campaigns.rs` | a server stands too early or too late | Followers.2 |
@@ -240,6 +240,9 @@ impl Watchers {
         monotone::observe(known, &step, view, moment)?;
         self.one_vote_per_term.observe(moment, step.before, view)?;
         self.election_safety.observe(moment, view)?;
+        if self.by_time.is_some() {
+            self.quorum.observe(&step, view, moment)?;
+        }
         log_rules::snapshot(known, &step, view, moment)?;
         if let Some((first, _)) = step.removed {
             log_rules::observe(known, &step, view, moment)?;

@@ -5,16 +5,23 @@
 //! of another term, which arrived while it stood, would make up for what it lacks, then
 //! it has counted those: StaleReply.
 //!
+//! And who has the votes of a majority leads: a candidate that had them, and stands again
+//! when its time is up, asks for more than it takes.
+//!
 //! Boundary: one table. That a server votes once is in `one_vote_per_term.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use raft::{ServerId, Term};
+use raft::{RoleName, ServerId, Term, View};
 
 use super::at;
-use super::known::Known;
+use super::known::{Known, Step};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
+
+/// Votes that came so late count as if they had not: a candidate may look now and then.
+const LATELY: Duration = Duration::from_millis(200);
 
 /// Who voted for whom.
 #[derive(Debug)]
@@ -24,6 +31,9 @@ pub struct Quorum {
     /// For each server the term in which it stood last, and who gave it a vote of
     /// another term since.
     late: BTreeMap<ServerId, (Term, BTreeSet<ServerId>)>,
+    /// For each server the term in which it was given votes last, as its candidate, by whom,
+    /// and when each came first.
+    received: BTreeMap<ServerId, (Term, BTreeMap<ServerId, Duration>)>,
     /// The terms whose leader was looked at.
     judged: BTreeSet<Term>,
 }
@@ -31,7 +41,13 @@ pub struct Quorum {
 impl Quorum {
     /// For a cluster of so many servers.
     pub fn new(servers: usize) -> Self {
-        Self { servers, votes: BTreeMap::new(), late: BTreeMap::new(), judged: BTreeSet::new() }
+        Self {
+            servers,
+            votes: BTreeMap::new(),
+            late: BTreeMap::new(),
+            received: BTreeMap::new(),
+            judged: BTreeSet::new(),
+        }
     }
 
     /// Takes notice of a message.
@@ -80,8 +96,44 @@ impl Quorum {
         Err(Broken::new(Kind::Safety, rule, message + why).since([wire.at]))
     }
 
+    /// Takes notice of a view.
+    ///
+    /// # Errors
+    ///
+    /// If it stands again, and was given enough votes before.
+    pub fn observe(&mut self, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+        let stood = step.before.filter(|before| before.role == RoleName::Candidate);
+        let again = |term| view.role == RoleName::Candidate && view.term == term + 1;
+        let Some(term) = stood.map(|before| before.term).filter(|term| again(*term)) else { return Ok(()) };
+        let Some((_, votes)) = self.received.get(&view.server).filter(|(of, _)| *of == term) else { return Ok(()) };
+        let in_time: Vec<Duration> = votes.values().copied().filter(|when| *when + LATELY <= moment).collect();
+        let (count, last) = (in_time.len() + 1, in_time.iter().max());
+        let Some(last) = last.filter(|_| count > self.servers / 2) else { return Ok(()) };
+        let message = format!(
+            "{} stands for term {} at {}, and was given {count} of {} votes in term {term}, its own included, the last at {}: \
+             with those it leads",
+            view.server,
+            view.term,
+            at(moment),
+            self.servers,
+            at(*last)
+        );
+        Err(Broken::new(Kind::Liveness, "Candidates.2", message).since([*last, moment]))
+    }
+
     /// A vote arrives. Was it given in another term?
     fn arrives(&mut self, known: &Known, wire: &Wire<'_>) {
+        if let (Said::Vote(reply), Some(face)) = (wire.said, known.server(wire.to).face)
+            && reply.granted
+            && (face.role, face.term) == (RoleName::Candidate, reply.term)
+            && known.asked(wire.call).is_some_and(|asked| asked.term() == reply.term)
+        {
+            let (term, votes) = self.received.entry(wire.to).or_default();
+            if *term != reply.term {
+                (*term, *votes) = (reply.term, BTreeMap::new());
+            }
+            votes.entry(wire.from).or_insert(wire.at);
+        }
         if let (Said::Vote(reply), Some(asked)) = (wire.said, known.asked(wire.call))
             && reply.granted
             && let Some((stood, late)) = self.late.get_mut(&wire.to)
@@ -95,6 +147,7 @@ impl Quorum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::testing::{self, S0, S1, S2, Says, Scene, id, stand, view};
     use crate::watch::wire::wire;
     use raft::{AppendEntriesArgs, EntryId, RequestVoteArgs, RequestVoteReply};
 
@@ -115,6 +168,45 @@ mod tests {
             leader_commit: 0,
         };
         watcher.hear(&known, &wire(0, 1, true, Said::AppendEntries(&heartbeat)))
+    }
+
+    /// S0 stands in term 3 among so many servers, is given a vote by each of `voters`, so many
+    /// milliseconds after it stood, shows `then`, and a second after it stood `last`.
+    fn goes_on(servers: u32, voters: &[(ServerId, u64)], then: &View, last: &View) -> Option<String> {
+        let mut scene = Scene::new(servers);
+        scene.publish(&stands(3));
+        let (mut watcher, begun) = (Quorum::new(servers as usize), scene.moment);
+        for (voter, millis) in voters {
+            let call = scene.ask(S0, *voter, Said::RequestVote(&stand(3, S0, id(0, 0))));
+            scene.moment = begun + Duration::from_millis(*millis);
+            watcher.hear(&scene.known, &scene.wire(call, *voter, S0, false, Said::Vote(&testing::vote(3)))).unwrap();
+        }
+        scene.publish(then);
+        scene.moment = begun + Duration::from_secs(1);
+        let step = scene.publish(last);
+        let broken = watcher.observe(&step, last, scene.moment).err()?;
+        assert_eq!(broken.rule, Some("Candidates.2"));
+        Some(broken.message)
+    }
+
+    fn stands(term: Term) -> View {
+        View { role: RoleName::Candidate, ..view(S0, term, &[]) }
+    }
+
+    #[test]
+    fn who_has_a_majority_leads_2a() {
+        let again = |servers, voters: &[(ServerId, u64)]| goes_on(servers, voters, &stands(3), &stands(4));
+        let told = again(3, &[(S1, 5)]).expect("two of three are a majority");
+        assert!(told.contains("and was given 2 of 3 votes in term 3, its own included, the last at "), "{told}");
+        assert!(again(3, &[(S1, 5), (S2, 5), (S1, 9)]).unwrap().contains("3 of 3 votes"));
+        assert_eq!(again(3, &[]), None, "it has its own");
+        assert_eq!(again(5, &[(S1, 5)]), None, "it takes three of five");
+        assert_eq!(again(3, &[(S1, 900)]), None, "it came too late");
+        assert!(again(3, &[(S1, 5), (S1, 900)]).is_some(), "it came twice");
+        let one = [(S1, 5)];
+        assert_eq!(goes_on(3, &one, &view(S0, 4, &[]), &stands(5)), None, "it has heard of a later term meanwhile");
+        assert_eq!(goes_on(3, &one, &stands(3), &stands(5)), None, "so it has");
+        assert_eq!(goes_on(3, &one, &stands(3), &view(S0, 3, &[]).leads()), None);
     }
 
     #[test]
