@@ -11,7 +11,7 @@ use super::fiber::Fiber;
 use super::table::{Slot, Status};
 use crate::context::Life;
 use crate::node::NodeId;
-use crate::outcome::FailureKind;
+use crate::outcome::{Failure, FailureKind};
 
 /// Threads listed in a report; a deadlock of more is told by these.
 const THREADS_SHOWN: usize = 16;
@@ -51,7 +51,10 @@ impl Core {
         let message = format!(
             "deadlock: thread `{name}` locks again, at {place}, the lock that it took at {taken} and still holds"
         );
-        self.fail(FailureKind::Deadlock, message, Some(place));
+        // The place is where a lock is taken again, perhaps in a method that is right: what
+        // is wrong is to call it from where this thread comes from.
+        let (addresses, place_text) = (crate::stack::addresses(), Some(place.to_string()));
+        self.fail_with(Failure { addresses, place: place_text, ..Failure::here(FailureKind::Deadlock, message) });
         self.stop_here(place);
     }
 

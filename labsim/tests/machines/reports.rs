@@ -119,6 +119,23 @@ fn locking_twice_names_both_places() {
     assert!(failure.place.as_ref().unwrap().contains(&at(again)), "{failure}");
 }
 
+/// The method that locks again may be right: its caller is wrong.
+#[test]
+fn locking_twice_has_a_stack() {
+    #[inline(never)]
+    fn asks_for_itself(lock: &Mutex<u64>) -> u64 {
+        *lock.lock()
+    }
+    let failure = failure(1, || {
+        let lock = Mutex::new(0);
+        let held = lock.lock();
+        assert_eq!(asks_for_itself(&lock), *held);
+    });
+    let called = line!() - 2;
+    let stack = failure.backtrace.as_ref().expect("it has one");
+    assert!(stack.contains("asks_for_itself") && stack.contains(&format!("reports.rs:{called}")), "{stack}");
+}
+
 #[test]
 fn a_lock_with_a_time_out_may_be_tried_by_its_holder() {
     let outcome = simulate(Config::seed(1), || {
