@@ -144,12 +144,12 @@ impl Run {
         // What each worker is at: a sweep that is killed has it on the screen.
         let at_work = Mutex::new(BTreeMap::new());
         let begins = |worker: usize, job: Job| {
-            if !bar.is_hidden() {
+            if self.debug || shows_output {
+                report::announce(job.test.name, job.seed);
+            } else if !bar.is_hidden() {
                 let mut at_work = at_work.lock();
                 at_work.insert(worker, format!("{} --seed {}", job.test.name, job.seed));
                 bar.set_message(at_work.values().cloned().collect::<Vec<_>>().join(", "));
-            } else {
-                report::announce(job.test.name, job.seed);
             }
         };
         // In this very process a run may be the last one: the program has ended it.

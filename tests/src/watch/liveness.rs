@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use raft::{Index, RoleName, ServerId, Term, View};
+use raft::{EntryId, Index, RoleName, ServerId, Term, View};
 
 use super::asked::Asked;
 use super::at;
@@ -41,11 +41,26 @@ pub struct Liveness {
     /// The requests of leaders that have had no answer, by their numbers, as long as
     /// their sender has sent nothing since: a leader, whom it asked, and when.
     waits: BTreeMap<ServerId, (u64, ServerId, Duration)>,
+    /// What each leader is refused by each of its peers, since that one took something.
+    rebuffs: BTreeMap<(ServerId, ServerId), Rebuffs>,
     /// Who stood though its leader was up, in order, and what the leader did.
     neglected: Vec<Neglect>,
     /// When a server was last seen to commit more than anybody before.
     committed: Option<(Duration, ServerId, Index)>,
     highest: Index,
+    /// When each server's log was first seen to end where it ends.
+    grown: BTreeMap<ServerId, (Index, Duration)>,
+}
+
+/// AppendEntries of one term that a peer has refused, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Rebuffs {
+    term: Term,
+    times: u32,
+    /// When the first answer came, and which entry had to be before the new ones.
+    first: (Duration, EntryId),
+    /// The same of the last.
+    last: (Duration, EntryId),
 }
 
 /// A leader has sent a peer nothing for long.
@@ -77,11 +92,17 @@ impl Liveness {
     /// A server starts: nobody waits for what it asked before.
     pub fn begin_life(&mut self, server: ServerId) {
         self.waits.remove(&server);
+        self.rebuffs.retain(|(leader, _), _| *leader != server);
         self.neglected.retain(|neglect| neglect.leader != server);
     }
 
     /// Takes notice of a view.
     pub fn observe(&mut self, moment: Duration, view: &View) {
+        let end = view.last.index;
+        let grown = self.grown.entry(view.server).or_insert((end, moment));
+        if grown.0 != end {
+            *grown = (end, moment);
+        }
         if view.commit_index > self.highest {
             self.highest = view.commit_index;
             self.committed = Some((moment, view.server, view.commit_index));
@@ -127,8 +148,34 @@ impl Liveness {
                 if self.waits.get(&wire.to).is_some_and(|(call, ..)| *call == wire.call) {
                     self.waits.remove(&wire.to);
                 }
+                self.note_verdict(known, wire);
             }
             _ => {}
+        }
+    }
+
+    /// A follower's answer has reached its leader: did it take what it was sent?
+    fn note_verdict(&mut self, known: &Known, wire: &Wire<'_>) {
+        let (leader, peer) = (wire.to, wire.from);
+        match (wire.said, known.asked(wire.call)) {
+            (Said::Appended(reply), Some(Asked::Append { term, prev, .. })) if !reply.success => {
+                if reply.term > term {
+                    return; // It is asked to step down.
+                }
+                let now = (wire.at, prev);
+                let new = Rebuffs { term, times: 0, first: now, last: now };
+                let rebuffs = self.rebuffs.entry((leader, peer)).or_insert(new);
+                if rebuffs.term < term {
+                    *rebuffs = new;
+                }
+                if rebuffs.term == term {
+                    rebuffs.times += 1;
+                    rebuffs.last = now;
+                }
+            }
+            _ => {
+                self.rebuffs.remove(&(leader, peer));
+            }
         }
     }
 
@@ -211,7 +258,7 @@ impl Liveness {
                 );
                 Reason { rule: "NoProgress", text, moments: vec![*when] }
             }
-            (Some((leader, term)), _) => self.leader_does_nothing(known, leader, term, since),
+            (Some((leader, term)), _) => self.leader_does_nothing(known, (leader, term), since, among),
         }
     }
 
@@ -295,7 +342,13 @@ impl Liveness {
         (format!("{begin}: {voter}{voter_log} refused {candidate}{candidate_log} {times} times{verdict}"), moments)
     }
 
-    fn leader_does_nothing(&self, known: &Known, leader: ServerId, term: Term, since: Duration) -> Reason {
+    fn leader_does_nothing(
+        &self,
+        known: &Known,
+        (leader, term): (ServerId, Term),
+        since: Duration,
+        among: &[ServerId],
+    ) -> Reason {
         let answered = self.answered.get(&leader).copied();
         if answered.is_none_or(|when| when < since) {
             let last = answered.map_or("never".to_owned(), |when| format!("last at {}", at(when)));
@@ -320,24 +373,78 @@ impl Liveness {
         }
         let peers = known.servers().map(|(peer, _)| peer).filter(|peer| *peer != leader);
         let confirmed: Vec<(ServerId, Index)> = peers.map(|peer| (peer, server.confirmed(term, peer))).collect();
-        let mut ends: Vec<Index> = confirmed.iter().map(|(_, index)| *index).collect();
-        ends.push(server.log.last().index);
-        ends.sort_unstable();
-        let majority = ends[ends.len() - known.majority()];
-        let may = majority > face.commit_index && server.log.term_at(majority) == Some(term);
-        let may =
-            if may { format!("; a majority has {majority}, which is of its term (Leaders.4)") } else { String::new() };
-        let confirmed: Vec<String> = confirmed.iter().map(|(peer, index)| format!("{peer} {index}")).collect();
-        let since = self.committed.map_or("never was".to_owned(), |(when, ..)| format!("last was at {}", at(when)));
-        let text = format!(
-            "{leader} leads term {term} and is answered, but commits nothing, and {since}: its log ends at {}, {} is \
-             committed; confirmed to it: {}{may}",
-            server.log.last().index,
-            face.commit_index,
-            confirmed.join(", ")
-        );
-        let moments = self.committed.map(|(when, ..)| when).into_iter().collect();
+        let end = server.log.last().index;
+        let lags = |(peer, index): &&(ServerId, Index)| *index < end && among.contains(peer);
+        let lags: Vec<ServerId> = confirmed.iter().filter(lags).map(|(peer, _)| *peer).collect();
+        let each: Vec<String> = confirmed.iter().map(|(peer, index)| format!("{peer} {index}")).collect();
+        let each = each.join(", ");
+        if end == face.commit_index && lags.is_empty() {
+            return self.nothing_to_do(leader, term, end);
+        }
+        let last = self.committed.map_or("never was".to_owned(), |(when, ..)| format!("last was at {}", at(when)));
+        let mut moments: Vec<Duration> = self.committed.map(|(when, ..)| when).into_iter().collect();
+        let mut text = if end == face.commit_index {
+            let lack = if lags.len() == 1 { "does not" } else { "do not" };
+            let lags: Vec<String> = lags.iter().map(ServerId::to_string).collect();
+            format!(
+                "{leader} leads term {term} and has committed all of its log, up to index {end}; {} {lack} get \
+                 all of it; confirmed to it: {each}",
+                lags.join(" and ")
+            )
+        } else {
+            let mut ends: Vec<Index> = confirmed.iter().map(|(_, index)| *index).collect();
+            ends.push(end);
+            ends.sort_unstable();
+            let majority = ends[ends.len() - known.majority()];
+            let may = majority > face.commit_index && server.log.term_at(majority) == Some(term);
+            let may = if may {
+                format!("; a majority has {majority}, which is of its term (Leaders.4)")
+            } else {
+                String::new()
+            };
+            format!(
+                "{leader} leads term {term} and is answered, but commits nothing, and {last}: its log ends at {end}, {} is \
+                 committed; confirmed to it: {each}{may}",
+                face.commit_index,
+            )
+        };
+        let rebuffs = lags.iter().filter_map(|peer| Some((*peer, *self.rebuffs.get(&(leader, *peer))?)));
+        let rebuffs = rebuffs.filter(|(_, rebuffs)| rebuffs.term == term);
+        if let Some((peer, rebuffs)) = rebuffs.max_by_key(|(_, rebuffs)| rebuffs.times) {
+            text += &format!("; {}", rebuffs.words(peer));
+            moments.push(rebuffs.last.0);
+        }
         Reason { rule: "NoProgress", text, moments }
+    }
+
+    /// All is committed, and everybody has it.
+    fn nothing_to_do(&self, leader: ServerId, term: Term, end: Index) -> Reason {
+        let grown = self.grown.get(&leader).map(|(_, when)| *when);
+        let since = grown.map_or("never".to_owned(), |when| format!("last at {}", at(when)));
+        let text = format!(
+            "{leader} leads term {term}, and all have its whole log, up to index {end}, which is committed; the log \
+             grew {since}: nobody has given it a command since"
+        );
+        Reason { rule: "NoProgress", text, moments: grown.into_iter().collect() }
+    }
+}
+
+impl Rebuffs {
+    fn words(&self, peer: ServerId) -> String {
+        let Self { times, first: (since, first), last: (until, last), .. } = self;
+        let (once, until) = match times {
+            1 => ("1 time".to_owned(), String::new()),
+            times => (format!("{times} times"), format!(", the last at {}", at(*until))),
+        };
+        let prev = if first == last {
+            format!("each with {} of term {} before the new entries", last.index, last.term)
+        } else {
+            format!(
+                "with {} of term {} before the new entries, at last {} of term {}",
+                first.index, first.term, last.index, last.term
+            )
+        };
+        format!("{peer} refused it {once} since {}{until}, {prev} (Leaders.3)", at(*since))
     }
 }
 
@@ -375,7 +482,7 @@ fn terms_climb(led: &[(Term, Duration, ServerId)], leader: Option<(ServerId, Ter
 mod tests {
     use super::*;
     use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, stand, view, vote, yes};
-    use raft::RequestVoteReply;
+    use raft::{AppendEntriesReply, RequestVoteReply};
 
     /// A run's messages, a second apart.
     struct Run {
@@ -479,6 +586,60 @@ mod tests {
         assert!(!run.why().1.contains("Leaders.4"), "they are of another term: {}", run.why().1);
         run.scene.publish(&view(S1, 1, &[1, 1]).commits(2).applied(1));
         begins(&run, "Stuck", "S1 knows that index 2 is committed, and its service was told of nothing after 1");
+    }
+
+    #[test]
+    fn a_follower_that_is_never_taught_is_told_of_2b() {
+        let mut run = Run::new();
+        run.scene.publish(&view(S0, 1, &[1, 1]).leads().commits(2).applied(2));
+        run.liveness.observe(run.scene.moment, &view(S0, 1, &[1, 1]));
+        run.scene.confirm(S0, S1, 1, id(1, 2));
+        run.leads(S0, 1);
+        run.says(1, S1, S0, false, Said::Appended(&yes(1)));
+        let begin = "S0 leads term 1 and has committed all of its log, up to index 2; S2 does not get all of it";
+        begins(&run, "NoProgress", begin);
+        let no = AppendEntriesReply { term: 1, success: false, retry_at: 1 };
+        let mut asks = |call: u64, term: Term, prev: Index, answer: &AppendEntriesReply| {
+            run.says(call, S0, S2, true, Said::AppendEntries(&append(term, S0, id(1, prev), &[])));
+            run.says(call, S2, S0, false, Said::Appended(answer));
+            run.why().1
+        };
+        let told = asks(2, 1, 2, &no);
+        assert!(
+            told.contains(
+                "; S2 refused it 1 time since 4.004s, each with 2 of term 1 before the new entries (Leaders.3)"
+            ),
+            "{told}"
+        );
+        let told = asks(3, 1, 1, &no);
+        let end = "; S2 refused it 2 times since 4.004s, the last at 6.004s, with 2 of term 1 before the new entries, at last 1 of term 1 (Leaders.3)";
+        assert!(told.contains(end), "{told}");
+        // An answer to a request of another term, or in one, says nothing of this log.
+        assert_eq!(asks(4, 1, 1, &AppendEntriesReply { term: 2, ..no }).split("refused").count(), 2);
+        let old = AppendEntriesReply { term: 0, ..no };
+        assert!(asks(5, 0, 1, &old).contains("S2 refused it 2 times"), "late, and of an earlier term");
+        assert!(!asks(6, 1, 0, &yes(1)).contains("refused"), "it has taken something");
+        asks(7, 1, 1, &no);
+        run.liveness.begin_life(S0);
+        assert!(!run.why().1.contains("refused"), "{}", run.why().1);
+    }
+
+    #[test]
+    fn a_leader_that_nobody_asks_is_not_to_blame_3a() {
+        let mut run = Run::new();
+        for log in [&[1][..], &[1, 1], &[1, 1]] {
+            let view = view(S0, 1, log).leads().commits(2).applied(2);
+            run.scene.publish(&view);
+            run.liveness.observe(run.scene.moment, &view);
+            run.scene.moment += Duration::from_secs(1);
+        }
+        run.leads(S0, 1);
+        [S1, S2].into_iter().for_each(|peer| run.scene.confirm(S0, peer, 1, id(1, 2)));
+        run.says(1, S1, S0, false, Said::Appended(&yes(1)));
+        let (rule, text) = run.why();
+        assert_eq!(rule, "NoProgress");
+        let told = "S0 leads term 1, and all have its whole log, up to index 2, which is committed; the log grew last at 1.005s: nobody has given it a command since";
+        assert!(text.starts_with(told), "{text}");
     }
 
     #[test]
