@@ -202,8 +202,8 @@ impl Clerk {
     /// Asks one server after the other, the last known leader first, until one answers.
     fn ask<A, R>(&mut self, method: &'static str, args: &A, deadline: Option<Instant>) -> Asked<R>
     where
-        A: Serialize + 'static,
-        R: DeserializeOwned + 'static,
+        A: Serialize + fmt::Debug + 'static,
+        R: DeserializeOwned + fmt::Debug + 'static,
     {
         let mut is_in_doubt = false;
         for tries in 1_usize.. {

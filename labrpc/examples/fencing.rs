@@ -21,7 +21,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use labrpc::{ClientEnd, Network, Service, decode, encode};
+use labrpc::{ClientEnd, Message, Network, Service, decode, encode};
 use labsim::disk::Disk;
 use labsim::node::Node;
 use labsim::rand::{below, between};
@@ -121,7 +121,7 @@ fn run_client(name: &str, lock: &ClientEnd, store: &ClientEnd) {
 }
 
 /// Asks until it is answered: what is asked may be executed several times.
-fn ask<A: Serialize + 'static, R: DeserializeOwned + 'static>(end: &ClientEnd, method: &'static str, args: &A) -> R {
+fn ask<A: Serialize + Message, R: DeserializeOwned + Message>(end: &ClientEnd, method: &'static str, args: &A) -> R {
     std::iter::repeat_with(|| end.call(method, args)).find_map(Result::ok).expect("it asks for ever")
 }
 

@@ -9,7 +9,6 @@
 //!
 //! Boundary: one call. Who serves, and what is counted, is in `network.rs`.
 
-use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{decode, encode};
 use crate::error::CallError;
 use crate::network::{Server, Shared};
-use crate::observe::{Moment, Passing};
+use crate::observe::{Message, Moment, Passing};
 use crate::passage::Passage;
 
 /// A call over a cut link fails within so many milliseconds.
@@ -92,7 +91,8 @@ impl ClientEnd {
     /// within 7 s of virtual time, or 100 ms without long delays. A handler that
     /// never returns is waited for as long as its server lives and can be
     /// reached. Calls may overlap, and may arrive in another order than they were
-    /// made. `A` and `R` must be the types that the server's method has.
+    /// made. `A` and `R` must be the types that the server's method has, and derive
+    /// `Debug`, so that a log of the run can show what was said.
     ///
     /// # Errors
     ///
@@ -109,8 +109,8 @@ impl ClientEnd {
     #[track_caller]
     pub fn call<A, R>(&self, method: &'static str, args: &A) -> Result<R, CallError>
     where
-        A: Serialize + 'static,
-        R: DeserializeOwned + 'static,
+        A: Serialize + Message,
+        R: DeserializeOwned + Message,
     {
         sync::assert_no_lock_held("makes a call");
         let Some(network) = self.network.upgrade() else {
@@ -307,7 +307,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Shows one of its messages to the network's observers.
-    fn show(self, network: &Shared, event: u64, moment: Moment, value: &dyn Any) {
+    fn show(self, network: &Shared, event: u64, moment: Moment, value: &dyn Message) {
         let Self { number, caller, server, method } = self;
         network.observers.show(&Passing { call: number, caller, server, method, moment, event, value });
     }

@@ -66,5 +66,5 @@ pub use call::ClientEnd;
 pub use codec::{DecodeError, decode, encode};
 pub use error::CallError;
 pub use network::{Network, Traffic};
-pub use observe::{Moment, Passing};
+pub use observe::{Message, Moment, Passing};
 pub use service::Service;

@@ -32,7 +32,20 @@ pub struct Passing<'a> {
     /// [`amend`](labsim::record::amend); else 0.
     pub event: u64,
     /// The arguments or the reply, of the type that the program gave.
-    pub value: &'a dyn Any,
+    pub value: &'a dyn Message,
+}
+
+/// What a message says: arguments or a reply, of whatever type the program has for
+/// them. An observer that knows the type has its fields; any other has its words.
+pub trait Message: Any + fmt::Debug {}
+
+impl<T: Any + fmt::Debug> Message for T {}
+
+impl dyn Message + '_ {
+    /// The message, if it is a `T`.
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
 }
 
 /// Which of the two messages of a call it is, and where.

@@ -2,18 +2,17 @@
 //!
 //! Boundary: bytes in, bytes out. Does not know how they travel.
 
-use std::any::Any;
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
-use crate::observe::Moment;
+use crate::observe::{Message, Moment};
 
 /// A method: the bytes of its arguments to those of its reply. Both are shown as
 /// values, with their length in bytes, before it runs and after.
-pub(crate) type Handler = Box<dyn Fn(&[u8], &dyn Fn(Moment, &dyn Any, usize)) -> Vec<u8> + Send + Sync>;
+pub(crate) type Handler = Box<dyn Fn(&[u8], &dyn Fn(Moment, &dyn Message, usize)) -> Vec<u8> + Send + Sync>;
 
 /// The methods of one server.
 #[derive(Default)]
@@ -39,11 +38,11 @@ impl Service {
     #[must_use]
     pub fn method<A, R>(mut self, name: &'static str, handler: impl Fn(A) -> R + Send + Sync + 'static) -> Self
     where
-        A: DeserializeOwned + 'static,
-        R: Serialize + 'static,
+        A: DeserializeOwned + Message,
+        R: Serialize + Message,
     {
         assert!(self.handler(name).is_none(), "the method {name} is given twice");
-        let handler = move |bytes: &[u8], show: &dyn Fn(Moment, &dyn Any, usize)| {
+        let handler = move |bytes: &[u8], show: &dyn Fn(Moment, &dyn Message, usize)| {
             let args: A = decode(bytes).unwrap_or_else(|error| {
                 panic!("the arguments of {name} are no {}: {error}", std::any::type_name::<A>())
             });

@@ -64,8 +64,12 @@ impl Core {
         let alive = schedule.slots.len() - schedule.free.len();
         if alive >= schedule.thread_limit {
             let limit = schedule.thread_limit;
+            let crowd = schedule.crowd();
             drop(schedule); // Failing reads names.
-            let message = format!("more than {limit} threads at once; does something spawn without end?");
+            let crowd = crowd.map_or(String::new(), |(count, name, life)| {
+                format!(", {count} of them {}", self.name_with_node(&name, life))
+            });
+            let message = format!("more than {limit} threads at once{crowd}; does something spawn without end?");
             self.fail(FailureKind::Limit, message, Some(place));
             return None;
         }

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::causes::Notified;
 use super::core::{Held, Place, Why};
@@ -163,6 +163,16 @@ impl Schedule {
 
     pub(super) fn name(&self, slot: u32) -> Cow<'static, str> {
         self.slots.get(slot as usize).map_or(Cow::Borrowed("scheduler"), |slot| slot.name.clone())
+    }
+
+    /// The name that most of a node's threads have, and how many have it.
+    pub(super) fn crowd(&self) -> Option<(usize, Cow<'static, str>, Option<Life>)> {
+        let mut crowds: BTreeMap<_, (usize, Option<Life>)> = BTreeMap::new();
+        for slot in self.slots.iter().filter(|slot| slot.status != Status::Free) {
+            crowds.entry((&slot.name, slot.life.map(|life| life.node))).or_insert((0, slot.life)).0 += 1;
+        }
+        let most = crowds.into_iter().max_by_key(|(_, (count, _))| *count);
+        most.map(|((name, _), (count, life))| (count, name.clone(), life))
     }
 
     #[inline]

@@ -274,12 +274,15 @@ fn a_run_of_too_many_steps_fails() {
 #[test]
 fn a_run_of_too_many_threads_fails_where_one_more_is_spawned() {
     let failure = failure_of(Config { thread_limit: 50, ..Config::seed(1) }, || {
+        let others = Node::new("S0");
+        (0..9).for_each(|_| drop(others.spawn("one more", thread::park)));
         loop {
             thread::spawn("one more", thread::park);
         }
     });
-    assert_says(&failure, FailureKind::Limit, &["more than 50 threads at once"]);
-    assert!(failure.place.as_ref().unwrap().contains(&at(line!() - 4)), "{failure}");
+    let told = "more than 50 threads at once, 40 of them `one more`; does something spawn without end?";
+    assert_says(&failure, FailureKind::Limit, &[told]);
+    assert!(failure.place.as_ref().unwrap().contains(&at(line!() - 5)), "{failure}");
 }
 
 #[test]

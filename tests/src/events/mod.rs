@@ -14,6 +14,7 @@
 //! | `ndjson.rs` | the whole record as lines of JSON |
 //! | `logs.rs` | the whole record as lines that other tools read |
 //!
+//! A message of Raft's has its fields; any other has `says`, its words as `Debug` has them.
 //! Kinds besides those of [`labsim::record`] and of labrpc's messages:
 //!
 //! | kind | fields | when |

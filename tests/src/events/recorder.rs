@@ -17,6 +17,8 @@ use crate::check::Broken;
 /// After so many events the state of each server is written down whole; later, if there
 /// is much of it: so that it costs less than what happens meanwhile.
 const STATE_EVERY_MIN: u64 = 500;
+/// How much is kept of what a message says that is none of Raft's.
+const SAYS_CHARS_MAX: usize = 160;
 /// So many bytes of a command are shown.
 const COMMAND_BYTES_SHOWN: usize = 24;
 
@@ -239,36 +241,43 @@ fn progress(progress: &[PeerProgress]) -> Vec<Field> {
 /// Adds to a message's event what it says.
 pub fn amend(passing: &Passing<'_>) {
     if passing.event != 0 {
-        record::amend(passing.event, || said(passing).unwrap_or_default());
+        record::amend(passing.event, || said(passing));
     }
 }
 
-fn said(passing: &Passing<'_>) -> Option<Vec<Field>> {
+fn said(passing: &Passing<'_>) -> Vec<Field> {
     let value = passing.value;
     if let Some(RequestVoteArgs { term, candidate, last, .. }) = value.downcast_ref() {
         let fields = [("last", last.index), ("last_term", last.term), ("candidate", candidate.0.into())];
-        return Some(with_term(*term, &fields));
+        return with_term(*term, &fields);
     }
     if let Some(RequestVoteReply { term, granted, .. }) = value.downcast_ref() {
-        return Some(vec![("term", (*term).into()), ("granted", (*granted).into())]);
+        return vec![("term", (*term).into()), ("granted", (*granted).into())];
     }
     if let Some(AppendEntriesArgs { term, prev, entries, leader_commit, .. }) = value.downcast_ref() {
         let numbers = [("prev", prev.index), ("prev_term", prev.term), ("leader_commit", *leader_commit)];
         let mut fields = with_term(*term, &numbers);
         let terms: Vec<Term> = entries.iter().map(|entry: &Entry| entry.term).collect();
         fields.push(("terms", terms.into()));
-        return Some(fields);
+        return fields;
     }
     if let Some(AppendEntriesReply { term, success, retry_at, .. }) = value.downcast_ref() {
-        return Some(vec![("term", (*term).into()), ("success", (*success).into()), ("retry_at", (*retry_at).into())]);
+        return vec![("term", (*term).into()), ("success", (*success).into()), ("retry_at", (*retry_at).into())];
     }
     if let Some(InstallSnapshotArgs { term, last_included, data, .. }) = value.downcast_ref() {
         let fields =
             [("last", last_included.index), ("last_term", last_included.term), ("data_bytes", data.len() as u64)];
-        return Some(with_term(*term, &fields));
+        return with_term(*term, &fields);
     }
-    let InstallSnapshotReply { term, .. } = value.downcast_ref()?;
-    Some(with_term(*term, &[]))
+    if let Some(InstallSnapshotReply { term, .. }) = value.downcast_ref() {
+        return with_term(*term, &[]);
+    }
+    let mut says = format!("{value:?}");
+    if let Some((end, _)) = says.char_indices().nth(SAYS_CHARS_MAX) {
+        says.truncate(end);
+        says += " ..";
+    }
+    vec![("says", says.into())]
 }
 
 fn with_term(term: Term, numbers: &[(&'static str, u64)]) -> Vec<Field> {

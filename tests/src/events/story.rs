@@ -68,6 +68,9 @@ fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Br
     let evidence = evidence(before, broken);
     // At one moment there may be several; of each moment the last says most.
     told.extend(evidence.iter().rev().take(EVIDENCE_TOLD));
+    if broken.kind == Kind::NotLinearizable {
+        evidence.iter().for_each(|number| told.extend(tries(before, *number)));
+    }
     let mut next = end.and_then(|event| event.causes.last()).or(evidence.last()).copied();
     for _ in 0..CHAIN_MAX {
         let Some(event) = next.and_then(|number| record.event(number)) else { break };
@@ -84,6 +87,22 @@ fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Br
         next = event.causes.last().copied();
     }
     told.iter().filter_map(|number| record.event(*number)).map(|event| line(record, event)).collect()
+}
+
+/// The first and the last message of a client's call that took several: whoever executes
+/// each of them executes the call twice.
+fn tries(events: &[Event], invoke: u64) -> Vec<u64> {
+    let Some(at) = events.iter().position(|event| event.number == invoke && event.kind == "invoke") else {
+        return Vec::new();
+    };
+    let client = events[at].node;
+    let of_client = events[at..].iter().filter(|event| event.node == client);
+    let of_call = of_client.take_while(|event| event.kind != "result");
+    let sent: Vec<u64> = of_call.filter(|event| event.kind == "send").map(|event| event.number).collect();
+    match &sent[..] {
+        [first, .., last] => vec![*first, *last],
+        _ => Vec::new(),
+    }
 }
 
 fn comes_of(record: &Record, number: u64, cause: u64) -> bool {

@@ -63,7 +63,7 @@ pub fn words(record: &Record, event: &Event) -> String {
         "link" => format!("link from {} to {} changes", node("from"), node("to")),
         "crash" => "crashes".to_owned(),
         "restart" => "restarts".to_owned(),
-        "deadline" => format!("sets its timer: it will stand at {}", seconds(number("due_us"))),
+        "deadline" => format!("sets its timer: it will stand at {}", seconds(micros(event, "due_us"))),
         "thread" => format!("begins `{}`", text("name")),
         "thread_end" => "ends".to_owned(),
         "preempt" => format!("others run first, at {}", text("place")),
@@ -87,7 +87,8 @@ fn message(event: &Event) -> String {
     let number = |name| event.number_of(name).unwrap_or_default();
     let method = event.text_of("method").unwrap_or_default();
     let Some(term) = event.number_of("term") else {
-        return format!("{method} {}", event.text_of("leg").unwrap_or_default());
+        let leg = event.text_of("leg").unwrap_or_default();
+        return event.text_of("says").map_or(format!("{method} {leg}"), |says| format!("{method} {leg}: {says}"));
     };
     match (method, event.text_of("leg").unwrap_or_default()) {
         ("RequestVote", "request") => {
@@ -125,6 +126,14 @@ pub(super) fn numbers(event: &Event, name: &str) -> Vec<u64> {
     match event.field(name) {
         Some(Value::Numbers(numbers)) => numbers.clone(),
         _ => Vec::new(),
+    }
+}
+
+/// A moment or a span, in whole microseconds.
+fn micros(event: &Event, name: &str) -> u64 {
+    match event.field(name) {
+        Some(Value::Fraction(micros)) => *micros as u64,
+        _ => 0,
     }
 }
 

@@ -210,10 +210,18 @@ fn a_log_has_lines_that_others_read() {
     let numbers = short.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     assert!(numbers.eq(1..=short.lines().count() as u64), "one line for each event");
     for line in short.lines() {
+        if let Some((before, due)) = line.split_once("it will stand at ") {
+            let now = before.split_whitespace().nth(1).expect("the time is the second column");
+            let wait = due.parse::<f64>().unwrap() - now.parse::<f64>().unwrap();
+            assert!((0.001..0.6).contains(&wait), "within an election timeout: {line}");
+        }
         let kind = line.split_whitespace().nth(3).unwrap_or_else(|| panic!("too short: {line}"));
         let text: String = line.chars().skip(COLUMNS).collect();
         assert!(!["", kind].contains(&text.trim()), "an event has no words: {line}");
     }
+    let service = stdout(&lab(&["replay", "one_partition_3a", "--seed", "3", "--log", "short"]));
+    let says = |text: &str| service.lines().any(|line| line.contains(text));
+    assert!(says("Write request: Request { ") && says("Write reply: Ok("), "what its own messages say");
 }
 
 #[test]
