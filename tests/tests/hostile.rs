@@ -444,6 +444,25 @@ fn what_a_red_run_prints_is_in_its_report_and_nowhere_else() {
     assert!(announced.lines().all(|line| line.starts_with("run ")), "{announced}");
 }
 
+/// What is wrong in the same way has one story; what was not done in time, each its own.
+#[test]
+fn a_mistake_that_many_tests_find_is_told_once() {
+    let same = ["spawn_outside", "sleep_outside"];
+    let each = ["opposite_order_locks", "twice_locks"];
+    let output = run(&[&same[..], &each, &["--seeds", "1", "--jobs", "1"]].concat());
+    let printed = text(&output.stdout);
+    let red = |test: &&str| format!("FAILED {test}: ");
+    let mut told = same.to_vec();
+    told.sort_by_key(|test| printed.find(&red(test)).unwrap_or_else(|| panic!("{test} in\n{printed}")));
+    let [first, second] = [report_of(&printed, told[0]), report_of(&printed, told[1])];
+    let earlier = format!("  the same as in {}, above", told[0]);
+    assert!(second.contains(&&*earlier) && !first.iter().any(|line| line.contains("the same as")), "{printed}");
+    assert!(second.contains(&&*format!("  again: cargo lab run {} --seed 0", told[1])), "{printed}");
+    let has_notes = |report: &[&str]| report.iter().any(|line| line.contains("no notes"));
+    assert!(second[1].contains("OutsideWorld: ") && has_notes(&first) && !has_notes(&second), "{printed}");
+    assert!(each.iter().all(|test| report_of(&printed, test).iter().all(|line| !line.contains("the same"))));
+}
+
 /// A record goes with the process that makes it, and the report does not.
 #[test]
 fn a_run_that_takes_its_record_along_is_reported_all_the_same() {
@@ -577,16 +596,15 @@ mod orphans {
     /// waits for them to be gone.
     fn dies_with_its_supervisor(program: &str, signal: &str) {
         let mut command = hostile(&["run", program, "--seeds", "2", "--jobs", "2"]);
-        let mut supervisor = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut announced = std::io::BufReader::new(supervisor.stderr.take().expect("it was asked for"));
-        for _ in 0..2 {
-            let mut line = String::new();
-            std::io::BufRead::read_line(&mut announced, &mut line).expect("it announces two runs");
-            assert!(line.starts_with("run "), "{line}");
-        }
+        let mut supervisor = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         let of_supervisor = |(_, parent): &(u32, u32)| *parent == supervisor.id();
-        let workers: Vec<u32> = processes().into_iter().filter(of_supervisor).map(|(pid, _)| pid).collect();
-        assert_eq!(workers.len(), 2);
+        let workers = eventually("two workers", || {
+            let workers = processes().into_iter().filter(of_supervisor);
+            let workers: Vec<u32> = workers.map(|(pid, _)| pid).collect();
+            (workers.len() == 2).then_some(workers)
+        });
+        // By then both are in their runs; and if not, they have to end all the same.
+        std::thread::sleep(Duration::from_millis(300));
 
         let kill = Command::new("kill").args([signal, &supervisor.id().to_string()]).status();
         assert!(kill.expect("there is a kill command").success());

@@ -15,7 +15,7 @@ use super::record::{self, Asked, Record};
 use super::select::select;
 use super::{processors, progress_bar};
 use crate::check::Kind;
-use crate::report::{self, Card};
+use crate::report::{self, Card, Told};
 use crate::run::{Job, Jobs, Limits, Mode, RunResult, SeedRange, Setting, again_alone, parse_seed, supervise, sweep};
 use crate::suites::{LabTest, Registry};
 
@@ -140,6 +140,7 @@ impl Run {
         let mut record = Record::begin(&plan.asked, plan.go_on);
         let mut card = Card::default();
         let mut reported = BTreeSet::new();
+        let mut told = Told::default();
 
         // What each worker is at: a sweep that is killed has it on the screen.
         let at_work = Mutex::new(BTreeMap::new());
@@ -169,7 +170,7 @@ impl Run {
                     // again: is that true?
                     let is_again = plan.mode == Mode::Simulated && !self.debug;
                     let result = if is_again { again_alone(result, self.limits(), None) } else { result };
-                    text = report::failure(&result) + "\n" + &text;
+                    text = told.report(&result) + "\n" + &text;
                 }
                 if !text.is_empty() {
                     bar.suspend(|| record::print(&text));

@@ -8,4 +8,4 @@ mod text;
 
 pub use self::card::{Card, Tally};
 pub use self::json::{run_line, summary_line, test_line};
-pub use self::text::{announce, failure, notices, to_stderr};
+pub use self::text::{Told, announce, failure, notices, to_stderr};

@@ -3,13 +3,15 @@
 //!
 //! Boundary: plain ASCII lines, forty at most.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use labsim::ThreadStack;
 
-use crate::check::{Kind, says, section};
+use crate::check::{Broken, Kind, says, section};
 use crate::events::Story;
 use crate::run::{Output, RunResult};
 
@@ -61,72 +63,62 @@ pub fn notices(result: &RunResult) -> String {
     text
 }
 
+/// What was told of a sweep: a mistake that is found by ten tests has one story, not ten.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The first test of those that are red for the same reason.
+    by_reason: BTreeMap<String, &'static str>,
+}
+
+impl Told {
+    /// The report of a red run; without its story if one that is red for the same reason
+    /// was told.
+    pub fn report(&mut self, result: &RunResult) -> String {
+        let earlier = reason(result).and_then(|reason| match self.by_reason.entry(reason) {
+            Entry::Occupied(earlier) => Some(*earlier.get()),
+            Entry::Vacant(new) => {
+                new.insert(result.test.name);
+                None
+            }
+        });
+        let (Some(earlier), Some(broken)) = (earlier, &result.broken) else { return failure(result) };
+        let mut lines = head(result, broken);
+        lines.extend(whose(result, broken));
+        lines.push(format!("  the same as in {earlier}, above"));
+        lines.extend(again(result, broken));
+        lines.join("\n") + "\n"
+    }
+}
+
+/// Why a run is red: the rule that was broken, or where it panicked. None where only the
+/// story says why, as in all that was not done in time.
+fn reason(result: &RunResult) -> Option<String> {
+    let broken = result.broken.as_ref()?;
+    match (broken.kind, broken.rule) {
+        (Kind::Safety | Kind::NotLinearizable | Kind::PromisedBeforePersisted | Kind::Panic, Some(rule)) => {
+            Some(rule.to_owned())
+        }
+        (Kind::Panic, None) => result.caused_by.as_ref()?.place.clone(),
+        _ => None,
+    }
+}
+
 /// The report of a red run.
 pub fn failure(result: &RunResult) -> String {
     let Some(broken) = &result.broken else { return String::new() };
-    let mut lines = Vec::new();
-    let clock = if result.real { "real" } else { "virtual" };
-    lines.push(format!(
-        "FAILED {}: part {}, seed {}, {clock} time {}, wall time {}",
-        result.test.name,
-        result.test.part.name,
-        result.seed,
-        if result.died.is_some() { "unknown".to_owned() } else { seconds(result.elapsed) },
-        seconds(result.wall)
-    ));
-    let name = broken.rule.unwrap_or(broken.kind.name());
-    let mut message = broken.message.lines();
-    let section = section(name).map_or(String::new(), |section| format!(" ({section})"));
-    lines.push(format!("  {name}{section}: {}", without_name(message.next().unwrap_or_default(), name)));
-    if broken.rule.is_some() && !says(name).is_empty() {
-        lines.push(format!("    the rule: {}", says(name)));
-    }
-    let mut rest: Vec<&str> = message.collect();
-    if result.story.as_ref().is_some_and(|story| !story.servers.is_empty()) {
-        rest.retain(|line| !is_about_a_server(line)); // Each has a better one below.
-    }
-    let most = if result.story.is_some() { MESSAGE_LINES_SHOWN_BESIDE_STORY } else { MESSAGE_LINES_SHOWN };
-    for line in rest.iter().take(most) {
-        lines.push(format!("    {}", line.trim_start()));
-    }
-    if rest.len() > most {
-        lines.push(format!("    .. and {} more lines", rest.len() - most));
-    }
-    if let Some(by) = &result.caused_by {
-        let node = by.node.as_deref().unwrap_or("the test");
-        lines.push(format!("  in thread `{}` of {node}, at {}", by.thread, seconds(by.at)));
-        if let Some(place) = &by.place {
-            // A watcher sees a section when it ends.
-            let is_watched = matches!(broken.kind, Kind::Safety | Kind::PromisedBeforePersisted);
-            let begin = if is_watched { "in the critical section that began at" } else { "at" };
-            lines.push(format!("  {begin} {place}"));
-        }
-    }
+    let mut lines = head(result, broken);
+    lines.extend(details(result, broken));
+    lines.extend(whose(result, broken));
     if let Some((symptom, at)) = result.symptom {
         lines.push(format!(
             "  found by asking the disk; without that, this run goes on to {symptom} at {}",
             seconds(at)
         ));
     }
-    let mut end = Vec::new();
-    if result.real {
-        end.push("  on OS threads no seed runs it again; try it simulated:".to_owned());
-    }
-    // Once more is green: it takes two to differ.
-    let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
-    let (test, seed) = (result.test.name, result.seed);
-    end.push(format!("  again: cargo lab run {test} --seed {seed}{twice}"));
+    let mut end = again(result, broken);
     if result.story.is_some() && crate::run::has_ended(result) {
-        end.push(format!("  all of it: cargo lab replay {test} --seed {seed} --log short"));
+        end.push(format!("  all of it: cargo lab replay {} --seed {} --log short", result.test.name, result.seed));
     }
-    if let Some(alone) = &result.alone {
-        end.push(format!("  but not by this seed alone: in a process that made no other run, {alone}"));
-        end.push(
-            "  something outlives a run, or the process decides; --check-determinism with all seeds finds it"
-                .to_owned(),
-        );
-    }
-
     let printed = printed(&result.output);
     if let Some(story) = &result.story {
         // What runs it again comes in any case, and a line about notes.
@@ -171,6 +163,77 @@ pub fn failure(result: &RunResult) -> String {
         let _ = write!(text, "stack of {thread}:\n{stack}");
     }
     text
+}
+
+/// Which run it is, and what is wrong.
+fn head(result: &RunResult, broken: &Broken) -> Vec<String> {
+    let clock = if result.real { "real" } else { "virtual" };
+    let title = format!(
+        "FAILED {}: part {}, seed {}, {clock} time {}, wall time {}",
+        result.test.name,
+        result.test.part.name,
+        result.seed,
+        if result.died.is_some() { "unknown".to_owned() } else { seconds(result.elapsed) },
+        seconds(result.wall)
+    );
+    let name = broken.rule.unwrap_or(broken.kind.name());
+    let section = section(name).map_or(String::new(), |section| format!(" ({section})"));
+    let first = broken.message.lines().next().unwrap_or_default();
+    vec![title, format!("  {name}{section}: {}", without_name(first, name))]
+}
+
+/// The rule, and what else there is to say about it.
+fn details(result: &RunResult, broken: &Broken) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(rule) = broken.rule.filter(|rule| !says(rule).is_empty()) {
+        lines.push(format!("    the rule: {}", says(rule)));
+    }
+    let mut rest: Vec<&str> = broken.message.lines().skip(1).collect();
+    if result.story.as_ref().is_some_and(|story| !story.servers.is_empty()) {
+        rest.retain(|line| !is_about_a_server(line)); // Each has a better one below.
+    }
+    let most = if result.story.is_some() { MESSAGE_LINES_SHOWN_BESIDE_STORY } else { MESSAGE_LINES_SHOWN };
+    for line in rest.iter().take(most) {
+        lines.push(format!("    {}", line.trim_start()));
+    }
+    if rest.len() > most {
+        lines.push(format!("    .. and {} more lines", rest.len() - most));
+    }
+    lines
+}
+
+/// Whose thread did it, and where.
+fn whose(result: &RunResult, broken: &Broken) -> Vec<String> {
+    let Some(by) = &result.caused_by else { return Vec::new() };
+    let node = by.node.as_deref().unwrap_or("the test");
+    let mut lines = vec![format!("  in thread `{}` of {node}, at {}", by.thread, seconds(by.at))];
+    if let Some(place) = &by.place {
+        // A watcher sees a section when it ends.
+        let is_watched = matches!(broken.kind, Kind::Safety | Kind::PromisedBeforePersisted);
+        let begin = if is_watched { "in the critical section that began at" } else { "at" };
+        lines.push(format!("  {begin} {place}"));
+    }
+    lines
+}
+
+/// What runs it again.
+fn again(result: &RunResult, broken: &Broken) -> Vec<String> {
+    let mut end = Vec::new();
+    if result.real {
+        end.push("  on OS threads no seed runs it again; try it simulated:".to_owned());
+    }
+    // Once more is green: it takes two to differ.
+    let twice = if broken.kind == Kind::NotDeterministic { " --check-determinism" } else { "" };
+    let (test, seed) = (result.test.name, result.seed);
+    end.push(format!("  again: cargo lab run {test} --seed {seed}{twice}"));
+    if let Some(alone) = &result.alone {
+        end.push(format!("  but not by this seed alone: in a process that made no other run, {alone}"));
+        end.push(
+            "  something outlives a run, or the process decides; --check-determinism with all seeds finds it"
+                .to_owned(),
+        );
+    }
+    end
 }
 
 /// What led there, and how things stood then.
