@@ -68,8 +68,10 @@ fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Br
     let evidence = evidence(before, broken);
     // At one moment there may be several; of each moment the last says most.
     told.extend(evidence.iter().rev().take(EVIDENCE_TOLD));
-    if broken.kind == Kind::NotLinearizable {
-        evidence.iter().for_each(|number| told.extend(tries(before, *number)));
+    match broken.kind {
+        Kind::NotLinearizable => evidence.iter().for_each(|number| told.extend(tries(before, *number))),
+        Kind::PromisedBeforePersisted => told.extend(unsaved(record, before, end)),
+        _ => {}
     }
     let mut next = end.and_then(|event| event.causes.last()).or(evidence.last()).copied();
     for _ in 0..CHAIN_MAX {
@@ -87,6 +89,17 @@ fn led_there(record: &Record, before: &[Event], end: Option<&Event>, broken: &Br
         next = event.causes.last().copied();
     }
     told.iter().filter_map(|number| record.event(*number)).map(|event| line(record, event)).collect()
+}
+
+/// What a server has changed since its disk was last synced, of what must be on it: the last
+/// change of each sort, and who made it change.
+fn unsaved(record: &Record, events: &[Event], end: Option<&Event>) -> BTreeSet<u64> {
+    let Some(server) = end.and_then(|event| event.node) else { return BTreeSet::new() };
+    let of_server = events.iter().rev().filter(|event| event.node == Some(server));
+    let unsaved: Vec<&Event> = of_server.take_while(|event| !matches!(event.kind, "sync" | "boot")).collect();
+    let sorts: [&[&str]; 2] = [&["term", "vote"], &["append", "truncate", "snapshot"]];
+    let last = sorts.iter().filter_map(|sort| unsaved.iter().find(|event| sort.contains(&event.kind)));
+    last.flat_map(|event| causes(record, event).into_iter().chain([*event])).map(|event| event.number).collect()
 }
 
 /// The first and the last message of a client's call that took several: whoever executes
@@ -290,4 +303,82 @@ fn causes<'a>(record: &'a Record, event: &Event) -> Vec<&'a Event> {
         next = event.causes.last().copied();
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use labsim::node::NodeId;
+    use labsim::record::{Field, ThreadName};
+    use std::time::Duration;
+
+    /// Events of one thread on each of some nodes, a millisecond apart.
+    #[derive(Default)]
+    struct Told(Vec<Event>);
+
+    impl Told {
+        /// Adds one, which `cause` led to, and returns its number.
+        fn add(&mut self, node: u32, kind: &'static str, cause: u64, fields: Vec<Field>) -> u64 {
+            let number = self.0.len() as u64 + 1;
+            let causes = Some(cause).filter(|cause| *cause > 0).into_iter().collect();
+            let at = Duration::from_millis(number);
+            self.0.push(Event { number, at, node: Some(NodeId(node)), thread: node, kind, causes, fields });
+            number
+        }
+
+        fn message(&mut self, node: u32, kind: &'static str, cause: u64, says: &str) -> u64 {
+            let fields = vec![("method", "Ask".into()), ("leg", "request".into()), ("says", says.to_owned().into())];
+            self.add(node, kind, cause, fields)
+        }
+
+        /// What the report tells, if `broken` ends it here.
+        fn end(mut self, node: u32, cause: u64, broken: &Broken) -> Vec<String> {
+            self.add(node, "violation", cause, Vec::new());
+            let names = (0..3).map(|node| format!("S{node}"));
+            let thread = |node| ThreadName { name: "work".into(), node: Some(NodeId(node)) };
+            let threads = (0..3).map(thread).collect();
+            let record = Record { events: self.0, threads, nodes: names.collect(), dropped: 0 };
+            Story::tell(&record, 3, broken).events
+        }
+    }
+
+    #[test]
+    fn what_was_promised_and_not_saved_is_told_with_who_brought_it_2c() {
+        let mut told = Told::default();
+        let term = |before: u64| vec![("before", before.into()), ("term", (before + 1).into())];
+        let old = told.message(0, "deliver", 0, "old news");
+        told.add(0, "term", old, term(3));
+        told.add(0, "sync", 0, Vec::new());
+        let news = told.message(0, "deliver", 0, "the news");
+        let changed = told.add(0, "term", news, term(4));
+        told.add(1, "term", 0, term(7));
+        told.message(0, "deliver", changed, "a question");
+        let sent = told.message(0, "send", 0, "a promise");
+        let broken = Broken::new(Kind::PromisedBeforePersisted, "PersistedBeforePromised", "it is not there");
+        let events = told.end(0, sent, &broken.since([Duration::from_millis(sent)]));
+        let has = |text: &str| events.iter().any(|line| line.contains(text));
+        assert!(has("the news") && has("term 4 -> 5") && has("a promise"), "{events:?}");
+        assert!(!has("old news") && !has("term 3 -> 4") && !has("term 7 -> 8"), "{events:?}");
+    }
+
+    #[test]
+    fn of_a_call_that_was_sent_again_both_tries_are_told_3a() {
+        let told_of = |tries: u64| {
+            let mut told = Told::default();
+            let call = told.add(2, "invoke", 0, vec![("what", "Append".into())]);
+            for n in 1..=tries {
+                told.message(2, "send", 0, &format!("try {n}"));
+                told.message(0, "send", 0, "somebody else's");
+            }
+            told.add(2, "result", 0, vec![("outcome", "done".into())]);
+            told.message(2, "send", 0, "the next call");
+            let broken = Broken::new(Kind::NotLinearizable, "ExactlyOnce", "it is there twice");
+            told.end(2, 0, &broken.since([Duration::from_millis(call)]))
+        };
+        let said = |events: &[String], text: &str| events.iter().filter(|line| line.contains(text)).count();
+        let events = told_of(3);
+        assert_eq!((said(&events, "try 1"), said(&events, "try 2"), said(&events, "try 3")), (1, 0, 1), "{events:?}");
+        assert_eq!(said(&events, "else") + said(&events, "next"), 0, "{events:?}");
+        assert_eq!(said(&told_of(1), "try"), 0, "that it was sent once is no news");
+    }
 }
