@@ -348,6 +348,7 @@ mod tests {
         let term = |before: u64| vec![("before", before.into()), ("term", (before + 1).into())];
         let old = told.message(0, "deliver", 0, "old news");
         told.add(0, "term", old, term(3));
+        told.add(0, "truncate", old, vec![("from", 1_u64.into()), ("to", 2_u64.into())]);
         told.add(0, "sync", 0, Vec::new());
         let news = told.message(0, "deliver", 0, "the news");
         let changed = told.add(0, "term", news, term(4));
@@ -358,7 +359,7 @@ mod tests {
         let events = told.end(0, sent, &broken.since([Duration::from_millis(sent)]));
         let has = |text: &str| events.iter().any(|line| line.contains(text));
         assert!(has("the news") && has("term 4 -> 5") && has("a promise"), "{events:?}");
-        assert!(!has("old news") && !has("term 3 -> 4") && !has("term 7 -> 8"), "{events:?}");
+        assert!(!has("old news") && !has("are gone") && !has("term 3 -> 4") && !has("term 7 -> 8"), "{events:?}");
     }
 
     #[test]
