@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kvraft::{Clerk, ClerkError, KvServer, Reads, Settings, Why};
 use labrpc::{ClientEnd, Network};
 use labsim::node::Node;
-use labsim::time::{Duration, Instant};
+use labsim::time::Duration;
 use labsim::{Config, links, simulate, thread};
 use raft::ServerId;
 
@@ -71,14 +71,20 @@ fn what_is_written_is_read_either_way_3a() {
                 clerk.append("k", "b").unwrap();
                 assert_eq!(clerk.get("k"), Ok("ab".to_owned()));
             });
+            // BEGIN COURSE
             let committed = || {
                 let servers = cluster.servers.iter();
-                servers.filter_map(|server| server.raft().read_index(Instant::now() + PATIENCE).ok()).max()
+                servers
+                    .filter_map(|server| server.raft().read_index(labsim::time::Instant::now() + PATIENCE).ok())
+                    .max()
             };
             let before = committed().expect("there is a leader");
+            // END COURSE
             cluster.client("reader", |ends| assert_eq!(Clerk::new(ends).get("k"), Ok("ab".to_owned())));
+            // BEGIN COURSE
             let entries = u64::from(reads == Reads::Log);
-            assert_eq!(committed(), Some(before + entries), "what a read takes in the log");
+            assert_eq!(committed(), Some(before + entries), "what a read takes in the log ({reads:?})");
+            // END COURSE
         });
     }
 }

@@ -444,6 +444,15 @@ fn what_a_red_run_prints_is_in_its_report_and_nowhere_else() {
     assert!(announced.lines().all(|line| line.starts_with("run ")), "{announced}");
 }
 
+#[test]
+fn servers_that_show_nothing_are_told_of_unless_they_had_no_time_to() {
+    let note = "note: no server has published what it is like";
+    let red = run(&["sleep_outside", "--seeds", "1"]);
+    assert!(!text(&red.stdout).contains(note), "{}", text(&red.stdout));
+    let green = run(&["sleep_outside", "innocent_first", "--seeds", "1"]);
+    assert!(text(&green.stdout).contains(note), "{}", text(&green.stdout));
+}
+
 /// What is wrong in the same way has one story; what was not done in time, each its own.
 #[test]
 fn a_mistake_that_many_tests_find_is_told_once() {
