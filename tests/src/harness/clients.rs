@@ -14,7 +14,7 @@ use labsim::rand::Stream;
 use labsim::time::Duration;
 use parking_lot::Mutex;
 
-use super::Lab;
+use super::{Lab, TIME_LIMIT};
 use crate::check::{Broken, Kind};
 use crate::events;
 use crate::linear::{self, BreachKind, Call, Limits, Model, Operation, Outcome, Verdict};
@@ -26,6 +26,9 @@ const JUDGE_STEPS: u64 = 20_000_000;
 /// How long a client may wait for one answer where a majority of servers is well: some
 /// elections, and as many calls that nobody answers.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
+
+/// So many calls of a client that is not done in time are timed.
+const CALLS_TIMED: usize = 20;
 
 /// How often that is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -113,6 +116,13 @@ impl Lab {
                     self.fail(Broken::unnamed(Kind::Harness, message));
                 }
             }
+            if labsim::elapsed() + 2 * LOOK_AGAIN >= TIME_LIMIT {
+                let calls = self.last_calls(client.number);
+                let since = labsim::elapsed().saturating_sub(ANSWER_TIME);
+                let message =
+                    format!("the run ends at {} s, and client {} {calls}", TIME_LIMIT.as_secs(), client.number);
+                self.fail_waiting("NoProgress", since, &self.connected(), &message)
+            }
             let since = self.waits_since(client.number).map(|since| since.max(begun));
             let Some(since) = since.filter(|since| labsim::elapsed() >= *since + ANSWER_TIME) else { continue };
             let message = format!("client {} has waited for an answer for {} s", client.number, ANSWER_TIME.as_secs());
@@ -125,6 +135,23 @@ impl Lab {
         let history = self.shared.clients.history.lock();
         let last = history.iter().rev().find(|call| call.client == client)?;
         (last.returned_at == 0).then(|| Duration::from_nanos(last.called_at))
+    }
+
+    /// What a client has done so far, and how long that took it lately.
+    fn last_calls(&self, client: u64) -> String {
+        let history = self.shared.clients.history.lock();
+        let is_done = |call: &&Operation| call.client == client && call.returned_at > 0;
+        let done: Vec<&Operation> = history.iter().filter(is_done).collect();
+        let lately = &done[done.len().saturating_sub(CALLS_TIMED)..];
+        let took: u64 = lately.iter().map(|call| call.returned_at - call.called_at).sum();
+        match lately.len() as u64 {
+            0 => "has had no answer".to_owned(),
+            count => format!(
+                "is at its call number {}; the last {count} took {:.1} ms each",
+                done.len() + 1,
+                took as f64 / count as f64 / 1e6
+            ),
+        }
     }
 
     /// How many calls have returned.

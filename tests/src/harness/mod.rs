@@ -55,6 +55,9 @@ pub use self::agreement::Retry;
 pub use self::clients::{Client, Working};
 pub use self::onlooker::{Happening, WeakLab};
 
+/// Every test has so much time: virtual, or real on OS threads.
+pub const TIME_LIMIT: Duration = Duration::from_secs(120);
+
 /// A generous time for an election to be over (RET in the course).
 pub const ELECTION_TIME: Duration = Duration::from_millis(1000);
 

@@ -16,14 +16,12 @@ use super::sweep::Job;
 use super::twice;
 use crate::check::{Broken, Kind, Spent};
 use crate::events::Story;
+pub(super) use crate::harness::TIME_LIMIT;
 use crate::harness::{Lab, Setup, Trail, Watching};
 use crate::suites::{LabTest, Service};
 use crate::watch::Sight;
 
-/// Every test has so much time: virtual, or real on OS threads.
-pub(super) const TIME_LIMIT: Duration = Duration::from_secs(120);
-
-/// And so much of the machine's CPU time. Those that pass need a tenth of it.
+/// Every test has so much of the machine's CPU time. Those that pass need a tenth of it.
 const CPU_LIMIT: Duration = Duration::from_secs(8);
 /// With clients that call on and on, a log has thousands of entries: a Raft that writes all
 /// of it each time is slow, and right.
