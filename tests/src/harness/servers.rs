@@ -41,8 +41,9 @@ impl Lab {
             let mut servers = self.shared.servers.lock();
             (servers[server].node, (servers[server].raft.take(), servers[server].kv.take()))
         };
-        node.crash();
+        // First: a thread of that node does not come back from crashing it.
         self.shared.watchers.lock().crashes(ServerId(u32::try_from(server).expect("a few servers")));
+        node.crash();
         self.shared.network.withdraw(node);
         drop(raft);
     }

@@ -61,6 +61,8 @@ struct Known {
     moved: Option<Duration>,
     /// The highest term that it has spoken in, or was told of.
     term: Term,
+    /// The vote that it has given last, and said.
+    voted: Option<(Term, ServerId)>,
 }
 
 /// A reason to wait, which came at the earliest and at the latest then.
@@ -108,10 +110,12 @@ impl Campaigns {
         }
         let known = &mut self.servers[view.server.0 as usize];
         known.is_shown = true;
-        let shows = known.shows.filter(|(term, _)| view.role == RoleName::Candidate && *term == view.term);
+        // Whoever stands has voted for itself. Any other is slow to follow.
+        let stands = view.role == RoleName::Candidate && view.voted_for == Some(view.server);
+        let shows = known.shows.filter(|(term, _)| stands && *term == view.term);
         let hidden = known.shows.filter(|(term, _)| shows.is_none() && *term > known.stood);
         known.shows = shows;
-        if view.role == RoleName::Candidate && shows.is_none() {
+        if stands && shows.is_none() {
             known.shows = Some((view.term, moment));
         }
         if let Some((term, since)) = hidden.filter(|_| view.role != RoleName::Leader) {
@@ -156,9 +160,17 @@ impl Campaigns {
         if let Said::Vote(_) | Said::Appended(_) | Said::Installed(_) = wire.said {
             let arrived = self.arrived.remove(&wire.call);
             // An answer in a higher term is to a leader that is none any more.
+            let is_repeated = matches!(wire.said, Said::Vote(_)) && self.has_voted(wire);
             if let (Some(reason), Some((since, term))) = (reason, arrived)
                 && term == wire.term()
             {
+                if is_repeated {
+                    // Its timer may run on from when it gave that vote.
+                    if let Some(last) = self.servers[wire.from.0 as usize].reasons.back_mut() {
+                        last.until = moment;
+                        return Ok(());
+                    }
+                }
                 self.note(wire.from, Reason { since, until: moment, what: reason });
             }
         }
@@ -169,6 +181,13 @@ impl Campaigns {
             return self.stands(wire.from, args.term, moment);
         }
         Ok(())
+    }
+
+    /// True if the sender has said this before; else it has now.
+    fn has_voted(&mut self, wire: &Wire<'_>) -> bool {
+        let vote = Some((wire.term(), wire.to));
+        let before = &mut self.servers[wire.from.0 as usize].voted;
+        std::mem::replace(before, vote) == vote
     }
 
     /// A higher term may hide a candidacy of a server that does not say what it is.
@@ -243,6 +262,8 @@ mod tests {
         Stands(u64, Term),
         /// It shows itself as a candidate of a term, or as a follower.
         Shows(u64, Term, bool),
+        /// It shows itself as a candidate of a term in which it has not voted for itself.
+        Keeps(u64, Term),
         /// It sets its timer.
         Waits(u64),
         /// It is told of a term by an answer.
@@ -252,7 +273,7 @@ mod tests {
         /// It is asked for a vote of a term, and grants it or not.
         Asked(u64, Term, bool),
     }
-    use Step::{Asked, Heard, Leads, Shows, Stands, Starts, Told, Waits};
+    use Step::{Asked, Heard, Keeps, Leads, Shows, Stands, Starts, Told, Waits};
 
     fn judged(steps: &[Step]) -> Result<(), Broken> {
         let timeout = Duration::from_millis(250)..Duration::from_millis(500);
@@ -269,7 +290,13 @@ mod tests {
                 }
                 Shows(millis, term, stands) => {
                     let role = if stands { RoleName::Candidate } else { RoleName::Follower };
-                    watcher.observe(Duration::from_millis(millis), &View { term, role, ..crate::watch::view_of(0) });
+                    let voted_for = stands.then_some(ServerId(0));
+                    let view = View { term, role, voted_for, ..crate::watch::view_of(0) };
+                    watcher.observe(Duration::from_millis(millis), &view);
+                }
+                Keeps(millis, term) => {
+                    let view = View { term, role: RoleName::Candidate, ..crate::watch::view_of(0) };
+                    watcher.observe(Duration::from_millis(millis), &view);
                 }
                 Waits(millis) => {
                     let election_deadline = Some(Instant::now());
@@ -310,6 +337,23 @@ mod tests {
         judged(&[Starts(0), Stands(300, 1), Stands(301, 1)]).unwrap(); // Another is asked.
         judged(&[Starts(0), Stands(300, 1), Leads, Stands(900, 2)]).unwrap();
         judged(&[Starts(0), Heard(298, 1, 1), Stands(300, 2)]).unwrap(); // It had decided.
+    }
+
+    /// A request that comes twice is answered twice; the vote is given once.
+    #[test]
+    fn a_vote_that_is_said_again_may_restart_the_timer_or_not_2a() {
+        for stands in [460, 960] {
+            judged(&[Starts(0), Asked(200, 1, true), Asked(400, 1, true), Stands(stands, 2)]).unwrap();
+        }
+        let too_early = "too early: it gave a vote 200 ms before";
+        let broken =
+            judged(&[Starts(0), Asked(200, 1, true), Asked(400, 2, true), Stands(600, 3)]).expect_err(too_early);
+        assert!(broken.message.contains(too_early), "{}", broken.message);
+    }
+
+    #[test]
+    fn who_is_slow_to_follow_does_not_stand_2a() {
+        judged(&[Starts(0), Shows(300, 1, true), Keeps(500, 7), Stands(620, 8)]).unwrap();
     }
 
     /// It stands, and hears of a higher term before it has asked anybody.

@@ -6,7 +6,10 @@
 //! answers the leader of its term is no candidate in it.
 //!
 //! Whoever gives a vote, or says yes to an AppendEntries, was in the term of the question
-//! at some moment. A vote is of the term that it was asked for in.
+//! at some moment. A vote is of the term that it was asked for in, and the answer may leave in
+//! a later one.
+//!
+//! What a candidate says of its log, and what a leader sends, is in its own log.
 //!
 //! Whoever gives a vote says that the candidate's log is at least as up to date as its
 //! own. Whoever says yes to an AppendEntries says that it has the entry before the new
@@ -19,7 +22,7 @@ use raft::{EntryId, RoleName};
 
 use super::asked::Asked;
 use super::at;
-use super::known::Known;
+use super::known::{Face, Known};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 
@@ -64,6 +67,51 @@ pub(super) fn roles(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
     Err(Broken::new(Kind::Safety, rule, message).since([face.at, wire.at]))
 }
 
+/// Takes notice of a message: of what its sender says of its own log.
+///
+/// # Errors
+///
+/// If it is not like that. Only that is judged which it is by what its sender shows now.
+pub(super) fn own_log(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
+    let (me, to, term, server) = (wire.from, wire.to, wire.term(), known.server(wire.from));
+    let is_present = |face: &Face| face.term == term && wire.leaves;
+    let Some(face) = server.face.filter(is_present) else { return Ok(()) };
+    let differs = |id: &EntryId| server.log.term_at(id.index).is_some_and(|own| own != id.term);
+    let (rule, does, id) = match (wire.said, face.role) {
+        (Said::RequestVote(args), RoleName::Candidate) if args.last != server.log.last() => {
+            let (own, said) = (server.log.last(), args.last);
+            let message = format!(
+                "{me} asks {to} for its vote in term {term} at {}, and says that its last entry is {} of term {}; it is {} of \
+                 term {}",
+                at(wire.at),
+                said.index,
+                said.term,
+                own.index,
+                own.term
+            );
+            return Err(Broken::new(Kind::Safety, "Candidates.1", message).since([face.at, wire.at]));
+        }
+        (Said::AppendEntries(args), RoleName::Leader) => {
+            let new = (args.prev.index + 1..).zip(&args.entries);
+            let new = new.map(|(index, entry)| EntryId { term: entry.term, index });
+            let Some(id) = std::iter::once(args.prev).chain(new).find(differs) else { return Ok(()) };
+            ("Leaders.3", "sends", id)
+        }
+        (Said::InstallSnapshot(args), RoleName::Leader) if differs(&args.last_included) => {
+            ("SnapshotMatches", "sends a snapshot up to", args.last_included)
+        }
+        _ => return Ok(()),
+    };
+    let own = server.log.term_at(id.index).unwrap_or_default();
+    let message = format!(
+        "{me}, which leads term {term}, {does} {} of term {} to {to} at {}; the one in its own log is of term {own}",
+        id.index,
+        id.term,
+        at(wire.at)
+    );
+    Err(Broken::new(Kind::Safety, rule, message).since([wire.at]))
+}
+
 /// Takes notice of a message: of the terms of question and answer.
 ///
 /// # Errors
@@ -74,13 +122,9 @@ pub(super) fn terms(known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
     let Some(open) = known.open(me, wire.call).filter(|_| wire.leaves) else { return Ok(()) };
     let (asked, own) = (open.asked.term(), open.term_before);
     let (rule, message) = match wire.said {
-        Said::Vote(reply) if reply.granted && (asked < own || asked != reply.term) => {
-            let why = if asked < own {
-                format!("its own term is {own}")
-            } else {
-                format!("its answer is of term {}", reply.term)
-            };
-            ("RequestVote.1", format!("{me} votes for {} in term {asked} at {moment}, and {why}", wire.to))
+        Said::Vote(reply) if reply.granted && asked < own => {
+            let message = format!("{me} votes for {} in term {asked} at {moment}, and its own term is {own}", wire.to);
+            ("RequestVote.1", message)
         }
         Said::Appended(reply) if reply.success && asked < own => {
             let message = format!(
@@ -163,7 +207,7 @@ mod tests {
     use super::*;
     use raft::View;
 
-    use crate::watch::testing::{S0, S1, Says, Scene, append, id, stand, view, vote, yes};
+    use crate::watch::testing::{S0, S1, Says, Scene, append, id, install, stand, view, vote, yes};
 
     /// S1 has entries of terms 1, 2, is asked, publishes what follows, and answers.
     fn judged(asked: Said<'_>, then: &[&[u64]], answered: Said<'_>) -> Option<&'static str> {
@@ -206,6 +250,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_ones_own_log_is_so_2b() {
+        fn says(shown: &View, said: Said<'_>) -> Option<&'static str> {
+            let mut scene = Scene::new(2);
+            scene.publish(shown);
+            own_log(&scene.known, &scene.wire(1, S0, S1, true, said)).err().and_then(|broken| broken.rule)
+        }
+        let log = [1, 1, 3];
+        let stands = |term| View { role: RoleName::Candidate, ..view(S0, term, &log) };
+        let leads = |term| view(S0, term, &log).leads();
+        let asks = |shown: View, last| says(&shown, Said::RequestVote(&stand(4, S0, last)));
+        assert_eq!((asks(stands(4), id(3, 3)), asks(stands(5), id(1, 2))), (None, None));
+        assert_eq!(
+            (asks(stands(4), id(3, 4)), asks(stands(4), id(1, 2))),
+            (Some("Candidates.1"), Some("Candidates.1"))
+        );
+        let sends = |shown: View, prev, terms: &[u64]| says(&shown, Said::AppendEntries(&append(4, S0, prev, terms)));
+        assert_eq!((sends(leads(4), id(1, 1), &[1, 3]), sends(leads(5), id(2, 2), &[])), (None, None));
+        assert_eq!(sends(leads(4), id(3, 3), &[4]), None, "it is not shown yet");
+        assert_eq!(
+            (sends(leads(4), id(1, 1), &[1, 4]), sends(leads(4), id(3, 2), &[])),
+            (Some("Leaders.3"), Some("Leaders.3"))
+        );
+        let installs = |shown: View, last| says(&shown, Said::InstallSnapshot(&install(4, S0, last)));
+        let short = || leads(4).with_snapshot(id(1, 2));
+        assert_eq!((installs(short(), id(1, 2)), installs(short(), id(1, 1))), (None, None));
+        assert_eq!(installs(short(), id(4, 2)), Some("SnapshotMatches"));
+    }
+
+    #[test]
     fn who_answers_a_leader_is_no_candidate_2a() {
         for (then, rule) in [(3, Some("Candidates.3")), (4, None)] {
             let mut scene = Scene::new(2);
@@ -236,7 +309,8 @@ mod tests {
             |asked, says| judged(Said::RequestVote(&stand(asked, S0, id(2, 2))), &[], Said::Vote(&vote(says)));
         assert_eq!((vote_in(2, 2), vote_in(3, 3)), (None, None));
         assert_eq!(vote_in(1, 1), Some("RequestVote.1"), "it was in term 2 when that came");
-        assert_eq!((vote_in(1, 2), vote_in(3, 4)), (Some("RequestVote.1"), Some("RequestVote.1")));
+        assert_eq!(vote_in(1, 2), Some("RequestVote.1"), "and says so");
+        assert_eq!(vote_in(3, 4), None, "it has heard of term 4 since");
         let yes_in = |asked, then: &[&[u64]], says| {
             judged(Said::AppendEntries(&append(asked, S0, id(1, 1), &[])), then, Said::Appended(&yes(says)))
         };

@@ -10,10 +10,10 @@
 //!
 //! Boundary: a list of what is due. Knows servers that publish what they are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use raft::{RoleName, ServerId, Term};
+use raft::{RoleName, ServerId, Term, View};
 
 use super::at;
 use super::known::Known;
@@ -30,6 +30,8 @@ pub struct Heeded {
     slack: Duration,
     /// In the order in which they came.
     due: VecDeque<Told>,
+    /// The last term in which each server has asked for votes.
+    asked: BTreeMap<ServerId, Term>,
 }
 
 /// An answer of a higher term.
@@ -48,7 +50,7 @@ struct Told {
 impl Heeded {
     /// For a cluster whose threads and disks may be so late.
     pub fn new(slack: Duration) -> Self {
-        Self { slack, due: VecDeque::new() }
+        Self { slack, due: VecDeque::new(), asked: BTreeMap::new() }
     }
 
     /// The run allows this much from now on, if that is more than before.
@@ -63,6 +65,11 @@ impl Heeded {
 
     /// Takes notice of a message.
     pub fn hear(&mut self, known: &Known, wire: &Wire<'_>) {
+        if let Said::RequestVote(args) = wire.said
+            && wire.leaves
+        {
+            self.asked.insert(wire.from, args.term);
+        }
         let asks_as = match wire.said {
             Said::Vote(_) => RoleName::Candidate,
             Said::Appended(_) | Said::Installed(_) => RoleName::Leader,
@@ -76,6 +83,15 @@ impl Heeded {
         }
     }
 
+    /// Takes notice of a view: a candidate has voted for itself. One that has not was a
+    /// candidate, and has learned of another term, in which it has to follow.
+    pub fn observe(&mut self, view: &View, moment: Duration) {
+        let View { server, role, term, voted_for, .. } = *view;
+        if role != RoleName::Follower && voted_for != Some(server) {
+            self.due.push_back(Told { server, role, own: term, term, by: server, at: moment });
+        }
+    }
+
     /// Takes notice of the time.
     ///
     /// # Errors
@@ -85,8 +101,11 @@ impl Heeded {
         while let Some(told) = self.due.front().copied().filter(|told| told.at + PROMPT + self.slack <= moment) {
             self.due.pop_front();
             let face = known.server(told.server).face;
-            if face.is_some_and(|face| (face.role, face.term) == (told.role, told.own)) {
-                return Err(told.breach(moment));
+            let is_same = face.is_some_and(|face| (face.role, face.term) == (told.role, told.own));
+            let has_voted = face.is_some_and(|face| face.voted_for == Some(told.server));
+            if is_same && !(told.by == told.server && has_voted) {
+                let has_asked = self.asked.get(&told.server) == Some(&told.own);
+                return Err(told.breach(moment, has_asked));
             }
         }
         Ok(())
@@ -94,12 +113,25 @@ impl Heeded {
 }
 
 impl Told {
-    fn breach(&self, moment: Duration) -> Broken {
+    /// `has_asked`: it has asked for votes in its term.
+    fn breach(&self, moment: Duration, has_asked: bool) -> Broken {
         let Self { server, role, own, term, by, at: when } = self;
         let role = match role {
             RoleName::Leader => "leads",
             _ => "stands in",
         };
+        if by == server && has_asked {
+            let message = format!("{server} {role} term {own} since {}, and has not voted for itself in it", at(*when));
+            return Broken::new(Kind::Safety, "Candidates.1", message).since([*when]);
+        }
+        if by == server {
+            let message = format!(
+                "{server} {role} term {own} since {}, and has not voted for itself in it: it has learned of that term, and \
+                 has to follow",
+                at(*when)
+            );
+            return Broken::new(Kind::Safety, "AllServers.2", message).since([*when]);
+        }
         let message = format!(
             "{server} {role} term {own} still at {}; {by} has answered it with term {term} at {}",
             at(moment),
@@ -156,6 +188,31 @@ mod tests {
         let told = of_leaders([leads.clone(), leads.clone(), leads.clone()], 1000).expect("it has had its time");
         assert!(told.starts_with("S0 leads term 3 still at "), "{told}");
         assert_eq!(of_leaders([leads.clone(), leads, view(S0, 7, &[])], 1000), None);
+    }
+
+    #[test]
+    fn who_learns_of_a_term_follows_in_it_2a() {
+        let judged = |then: &View, asks: bool| {
+            let mut scene = Scene::new(2);
+            let mut watcher = Heeded::new(Duration::from_millis(10));
+            let keeps = stands(4);
+            for view in [&keeps, then] {
+                scene.publish(view);
+                watcher.observe(view, scene.moment);
+            }
+            if asks {
+                let args = stand(4, S0, id(0, 0));
+                watcher.hear(&scene.known, &scene.wire(1, S0, S1, true, Said::RequestVote(&args)));
+            }
+            watcher.look(&scene.known, scene.moment + Duration::from_millis(40)).unwrap();
+            watcher.look(&scene.known, scene.moment + Duration::from_secs(1)).err()
+        };
+        let keeps = judged(&stands(4), false).expect("it is a candidate still");
+        assert_eq!(keeps.rule, Some("AllServers.2"));
+        assert!(keeps.message.contains("has learned of that term, and has to follow"), "{}", keeps.message);
+        assert_eq!(judged(&stands(4), true).and_then(|broken| broken.rule), Some("Candidates.1"), "it stands");
+        assert_eq!(judged(&view(S0, 4, &[]), false), None, "a moment later it follows");
+        assert_eq!(judged(&stands(4).votes_for(S0), false), None, "it has voted for itself");
     }
 
     #[test]

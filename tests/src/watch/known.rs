@@ -8,6 +8,7 @@
 //!
 //! Boundary: remembers. Judges nothing.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use raft::{EntryId, Index, PeerProgress, RoleName, ServerId, Shown, Term, View};
@@ -15,6 +16,9 @@ use raft::{EntryId, Index, PeerProgress, RoleName, ServerId, Shown, Term, View};
 use super::asked::{Asked, Open};
 use super::held::{Log, OnDisk, slot_after};
 use super::wire::{Said, Wire};
+
+/// So many AppendEntries that a server has refused are kept.
+const REFUSED_KEPT: usize = 64;
 
 /// All servers of a run.
 #[derive(Debug)]
@@ -54,6 +58,12 @@ pub struct Server {
     pub snapshots: Vec<EntryId>,
     /// What it was asked, and has not answered.
     pub open: Vec<Open>,
+    /// The last AppendEntries of its term that it has refused: it may have kept what they
+    /// bring until there is a place for it.
+    pub refused: VecDeque<Open>,
+    /// The last answer to an AppendEntries that came from each peer: the term that it was
+    /// asked in, and whether it was a yes.
+    answers: BTreeMap<ServerId, (Term, bool)>,
     /// What the others have confirmed to it, by the term that it asked in, the latest
     /// last: for each, the last entry.
     confirmed: Vec<(Term, Vec<Index>)>,
@@ -142,6 +152,12 @@ impl Server {
         others.map(|(asked, by_peer)| (*asked, by_peer[peer.0 as usize])).max_by_key(|(_, index)| *index)
     }
 
+    /// The last answer to an AppendEntries that came from `peer`: the term that it was asked
+    /// in, and whether it was a yes.
+    pub fn last_answer(&self, peer: ServerId) -> Option<(Term, bool)> {
+        self.answers.get(&peer).copied()
+    }
+
     fn confirm(&mut self, servers: usize, term: Term, peer: ServerId, index: Index) {
         let at = self.confirmed.iter().rposition(|(asked, _)| *asked == term).unwrap_or_else(|| {
             self.confirmed.push((term, vec![0; servers]));
@@ -209,6 +225,18 @@ impl Known {
     /// What a call has asked, if it is one of Raft's.
     pub fn asked(&self, call: u64) -> Option<Asked> {
         self.calls.get(usize::try_from(call).ok()?).copied().flatten()
+    }
+
+    /// The candidate for whom the sender's vote is given by a message, and in which term: a
+    /// vote is of the term that it was asked for in, also if the answer leaves in a later one.
+    pub fn vote(&self, wire: &Wire<'_>) -> Option<(Term, ServerId)> {
+        match wire.said {
+            Said::RequestVote(args) => Some((args.term, args.candidate)),
+            Said::Vote(reply) if reply.granted => {
+                Some((self.asked(wire.call).map_or(reply.term, |asked| asked.term()), wire.to))
+            }
+            _ => None,
+        }
     }
 
     /// A server starts, and knows what its disk holds. What that may be is still here;
@@ -288,6 +316,9 @@ impl Known {
             known.disk.keep_removed(*first, removed);
         }
         known.views += 1;
+        if before.is_none_or(|before| before.term != view.term) {
+            known.refused.clear();
+        }
         let has_kept = before.is_some_and(|before| {
             (before.term, before.voted_for, base_before) == (view.term, view.voted_for, view.base)
         }) && removed.is_none()
@@ -391,6 +422,9 @@ impl Known {
     /// An answer arrives: its receiver knows what it confirms.
     fn hear_answer(&mut self, wire: &Wire<'_>) {
         let Some(asked) = self.asked(wire.call).filter(|_| !wire.leaves) else { return };
+        if let Said::Appended(reply) = wire.said {
+            self.servers[wire.to.0 as usize].answers.insert(wire.from, (asked.term(), reply.success));
+        }
         let confirmed = match (wire.said, asked) {
             (Said::Appended(reply), Asked::Append { term, last, .. }) if reply.success => Some((term, last)),
             (Said::Installed(reply), Asked::Install { term, last }) if reply.term == term => Some((term, last)),
@@ -418,12 +452,19 @@ impl Known {
         if !wire.leaves || Asked::read(&wire.said).is_some() {
             return;
         }
-        let open = &mut self.servers[wire.from.0 as usize].open;
-        if let Some(at) = open.iter().position(|open| open.call == wire.call) {
-            open[at].count -= 1;
-            if open[at].count == 0 {
-                open.remove(at);
+        let Server { open, refused, face, .. } = &mut self.servers[wire.from.0 as usize];
+        let Some(at) = open.iter().position(|open| open.call == wire.call) else { return };
+        open[at].count -= 1;
+        if open[at].count > 0 {
+            return;
+        }
+        let open = open.remove(at);
+        let is_of_its_term = face.is_some_and(|face| face.term == open.asked.term());
+        if matches!(wire.said, Said::Appended(reply) if !reply.success) && is_of_its_term && !open.terms.is_empty() {
+            if refused.len() == REFUSED_KEPT {
+                refused.pop_front();
             }
+            refused.push_back(open);
         }
     }
 }

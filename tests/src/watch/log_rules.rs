@@ -28,10 +28,11 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
         let message = format!("{me} loses its entries {first} to {last} at {}: {why}", at(moment));
         Err(Broken::new(Kind::Safety, rule, message).since([moment]))
     };
-    if view.role == RoleName::Leader && before.role == RoleName::Leader && view.term == before.term {
+    let stood = before.role != RoleName::Follower && view.term == before.term;
+    if view.role == RoleName::Leader && stood {
         return gone("Figure3.LeaderAppendOnly", format!("it leads term {}", view.term));
     }
-    if !known.has_heard() || known.server(me).open.iter().any(|open| allows(open, view.term, first, removed)) {
+    if !known.has_heard() || sent(known, me).any(|open| allows(open, view.term, first, removed)) {
         return Ok(());
     }
     let is_installed = view.base.index > step.base_before.index;
@@ -63,7 +64,7 @@ pub(super) fn adds(known: &Known, step: &Step, view: &View, moment: Duration) ->
     // Of messages that nobody can read, some may have brought it; but none of term 0.
     let can_tell = known.has_heard() || view.changed.iter().any(|entry| entry.term == 0);
     let Some(before) = step.before.filter(|_| !view.changed.is_empty() && can_tell) else { return Ok(()) };
-    let (me, open) = (view.server, &known.server(view.server).open);
+    let me = view.server;
     let leads = |role, term, entry: &Shown| role == RoleName::Leader && entry.term == term;
     let is_explained = |(index, entry): &(Index, &Shown)| {
         let was_here = step.removed.as_ref().is_some_and(|(first, removed)| {
@@ -73,19 +74,35 @@ pub(super) fn adds(known: &Known, step: &Step, view: &View, moment: Duration) ->
         was_here
             || leads(view.role, view.term, entry)
             || leads(before.role, before.term, entry)
-            || open.iter().any(|open| open.brings(EntryId { term: entry.term, index: *index }))
+            || sent(known, me).any(|open| open.brings(EntryId { term: entry.term, index: *index }))
     };
     let Some((index, entry)) = (view.changed_from..).zip(&view.changed).find(|entry| !is_explained(entry)) else {
         return Ok(());
     };
     let message =
         format!("{me} has a new entry {index} of term {} at {}, in term {}; ", entry.term, at(moment), view.term);
-    let (rule, why) = match view.role {
-        RoleName::Leader => ("Leaders.2", "it leads, and what a leader adds is of its own term"),
-        _ if entry.term == view.term => ("Leaders.2", "only the leader of the term adds what clients send"),
-        _ => ("AppendEntries.4", "no AppendEntries that it is answering brings that"),
+    let of_leader =
+        |open: &&Open| matches!(open.asked, Asked::Append { term, .. } if term == view.term) && !open.terms.is_empty();
+    let (rule, why) = match (view.role, known.server(me).open.iter().rfind(of_leader)) {
+        (RoleName::Leader, _) => ("Leaders.2", "it leads, and what a leader adds is of its own term".to_owned()),
+        (_, Some(open)) => {
+            let first = open.brought().next().map_or(0, |id| id.index);
+            let last = first + open.terms.len() as Index - 1;
+            (
+                "AppendEntries.4",
+                format!("the AppendEntries that it is answering brings {first} to {last}, and not that"),
+            )
+        }
+        _ if entry.term == view.term => ("Leaders.2", "only the leader of the term adds what clients send".to_owned()),
+        _ => ("AppendEntries.4", "no AppendEntries that it is answering brings that".to_owned()),
     };
-    Err(Broken::new(Kind::Safety, rule, message + why).since([moment]))
+    Err(Broken::new(Kind::Safety, rule, message + &why).since([moment]))
+}
+
+/// What a server is answering, and what it has refused lately and may have kept.
+fn sent(known: &Known, me: ServerId) -> impl Iterator<Item = &Open> {
+    let server = known.server(me);
+    server.open.iter().chain(&server.refused)
 }
 
 /// Takes notice of a view, before all others here: of its snapshot.
@@ -174,7 +191,7 @@ fn was_here(known: &Known, me: ServerId, view: &View) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::testing::{S0, S1, Says, Scene, append, id, install, view};
+    use crate::watch::testing::{S0, S1, Says, Scene, append, id, install, no, view};
     use crate::watch::wire::Said;
     use raft::EntryId;
 
@@ -220,6 +237,13 @@ mod tests {
             let broken = observe(&scene.known, &step, &after, scene.moment).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule);
         }
+        // Nor does it begin with less than it stood with.
+        let mut scene = Scene::new(2);
+        scene.publish(&View { role: RoleName::Candidate, ..view(S0, 2, &[1, 1]) });
+        let after = view(S0, 2, &[1]).leads();
+        let step = scene.publish(&after);
+        let broken = observe(&scene.known, &step, &after, scene.moment).unwrap_err();
+        assert_eq!(broken.rule, Some("Figure3.LeaderAppendOnly"));
     }
 
     #[test]
@@ -282,7 +306,7 @@ mod tests {
         let rows = [
             (Some((id(1, 2), [3])), follows(2, &[1, 1]), follows(3, &[1, 1, 3]), None),
             (Some((id(1, 2), [3])), follows(2, &[1, 1]), follows(4, &[1, 1, 3]), None), // A later term has come.
-            (Some((id(1, 2), [2])), follows(2, &[1, 1]), follows(3, &[1, 1, 3]), Some("Leaders.2")),
+            (Some((id(1, 2), [2])), follows(2, &[1, 1]), follows(3, &[1, 1, 3]), Some("AppendEntries.4")),
             (Some((id(1, 1), [2])), follows(2, &[1, 1]), follows(3, &[1, 1, 2]), Some("AppendEntries.4")), // At another place.
             (Some((id(1, 1), [1])), follows(2, &[1, 1]), follows(3, &[1, 1]), None),
             (None, follows(3, &[1, 1]), follows(3, &[1, 1, 3]), Some("Leaders.2")),
@@ -300,6 +324,20 @@ mod tests {
             let after = View { changed_from: 3, changed: after.changed[2..].to_vec(), ..after };
             let broken = adds(&scene.known, &step, &after, scene.moment).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{sent:?}, then {after:?} after {before:?}");
+        }
+        // What came before its turn, and was refused, may have been kept.
+        for (term, rule) in [(3, None), (4, Some("AppendEntries.4"))] {
+            let mut scene = Scene::new(2);
+            scene.publish(&follows(3, &[1, 1]));
+            let early = scene.ask(S0, S1, Said::AppendEntries(&append(3, S0, id(3, 3), &[3])));
+            scene.answer(early, S1, S0, Said::Appended(&no(3)));
+            scene.publish(&follows(term, &[1, 1]));
+            scene.ask(S0, S1, Said::AppendEntries(&append(term, S0, id(1, 2), &[3])));
+            let after = follows(term, &[1, 1, 3, 3]);
+            let step = scene.publish(&after);
+            let after = View { changed_from: 3, changed: after.changed[2..].to_vec(), ..after };
+            let broken = adds(&scene.known, &step, &after, scene.moment).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule);
         }
         for (term, rule) in [(0, Some("Leaders.2")), (1, None)] {
             let mut scene = Scene::new(2);

@@ -53,11 +53,15 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
         );
         let (rule, why) = match elsewhere {
             _ if !leads_on => ("Leaders.3", "it was elected just now, so it is 0 for everybody".to_owned()),
-            Some((term, index)) => (
+            Some((term, index)) if server.last_answer(*peer).is_some_and(|(asked, _)| asked == term) => (
                 "StaleReply",
                 format!("{peer} has confirmed {confirmed} in this term; it confirmed {index} in term {term}"),
             ),
-            None => ("Leaders.3", format!("{peer} has confirmed {confirmed} to it in this term, and no more")),
+            _ => {
+                let refused = server.last_answer(*peer).is_some_and(|(asked, yes)| asked == view.term && !yes);
+                let refused = if refused { "; its last answer was a refusal" } else { "" };
+                ("Leaders.3", format!("{peer} has confirmed {confirmed} to it in this term, and no more{refused}"))
+            }
         };
         return Err(Broken::new(Kind::Safety, rule, format!("{facts}; {why}")).since([moment]));
     }
@@ -67,7 +71,8 @@ pub(super) fn observe(known: &Known, step: &Step, view: &View, moment: Duration)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::testing::{S0, S1, S2, Says, Scene, id, view};
+    use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, no, view};
+    use crate::watch::wire::Said;
 
     /// S0 led term 1, where S1 has confirmed 2, and leads term 3, where S2 has confirmed
     /// 3. It believes that.
@@ -97,6 +102,21 @@ mod tests {
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{view:?}");
             scene.confirm(S0, S1, 1, id(1, 2));
         }
+    }
+
+    #[test]
+    fn what_a_refusal_has_moved_is_no_late_answer_2b() {
+        let mut scene = Scene::new(3);
+        scene.publish(&view(S0, 1, &[1, 1]).leads());
+        scene.confirm(S0, S1, 1, id(1, 2));
+        scene.publish(&view(S0, 3, &[1, 1, 3]).leads());
+        let call = scene.ask(S0, S1, Said::AppendEntries(&append(3, S0, id(1, 2), &[])));
+        scene.answer(call, S1, S0, Said::Appended(&no(3)));
+        let after = view(S0, 3, &[1, 1, 3]).leads().believes(&[(S1, 2)]);
+        let step = scene.publish(&after);
+        let broken = observe(&scene.known, &step, &after, scene.moment).unwrap_err();
+        assert_eq!(broken.rule, Some("Leaders.3"));
+        assert!(broken.message.ends_with("and no more; its last answer was a refusal"), "{}", broken.message);
     }
 
     #[test]

@@ -240,6 +240,7 @@ impl Watchers {
         monotone::observe(known, &step, view, moment)?;
         self.one_vote_per_term.observe(moment, step.before, view)?;
         self.election_safety.observe(moment, view)?;
+        self.quorum.leads(view, moment)?;
         if self.by_time.is_some() {
             self.quorum.observe(&step, view, moment)?;
         }
@@ -256,6 +257,7 @@ impl Watchers {
             (first..=last).try_for_each(|index| electable::observe(known, view, index, moment))?;
         }
         let Some(by_time) = &mut self.by_time else { return Ok(()) };
+        by_time.heeded.observe(view, moment);
         by_time.heeded.look(known, moment)?;
         by_time.applying.observe(view, moment)
     }
@@ -270,8 +272,9 @@ impl Watchers {
         let known = &self.known;
         self.liveness.hear(known, wire);
         claims::roles(known, wire)?;
+        claims::own_log(known, wire)?;
         claims::terms(known, wire)?;
-        self.one_vote_per_term.hear(wire)?;
+        self.one_vote_per_term.hear(known, wire)?;
         self.quorum.hear(known, wire)?;
         self.election_safety.hear(wire)?;
         claims::logs(known, wire)?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use raft::{ServerId, Term, View};
 
 use super::at;
-use super::known::Face;
+use super::known::{Face, Known};
 use super::wire::Wire;
 use crate::check::{Broken, Kind};
 
@@ -68,9 +68,9 @@ impl OneVotePerTerm {
     /// # Errors
     ///
     /// If it is its sender's second vote in a term.
-    pub fn hear(&mut self, wire: &Wire<'_>) -> Result<(), Broken> {
-        match wire.vote() {
-            Some(candidate) if wire.leaves => self.votes_for(wire.at, wire.from, wire.term(), candidate, true),
+    pub fn hear(&mut self, known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
+        match known.vote(wire) {
+            Some((term, candidate)) if wire.leaves => self.votes_for(wire.at, wire.from, term, candidate, true),
             _ => Ok(()),
         }
     }
@@ -139,7 +139,9 @@ mod tests {
             let mut watcher = OneVotePerTerm::default();
             watcher.observe(Duration::ZERO, None, &view(1, 4, Some(2))).unwrap();
             if is_said {
-                watcher.hear(&wire(1, 2, true, Said::Vote(&RequestVoteReply { term: 4, granted: true }))).unwrap();
+                watcher
+                    .hear(&Known::new(3), &wire(1, 2, true, Said::Vote(&RequestVoteReply { term: 4, granted: true })))
+                    .unwrap();
             }
             watcher.begin_life(ServerId(0)); // Somebody else's.
             assert!(watcher.observe(Duration::ZERO, None, &view(1, 4, Some(3))).is_err());
@@ -175,14 +177,14 @@ mod tests {
         let granted = RequestVoteReply { term: 4, granted: true };
         let refused = RequestVoteReply { term: 4, granted: false };
         let mut hear = |to, leaves, reply: &RequestVoteReply| {
-            watcher.hear(&wire(1, to, leaves, Said::Vote(reply))).err().and_then(|broken| broken.rule)
+            watcher.hear(&Known::new(3), &wire(1, to, leaves, Said::Vote(reply))).err().and_then(|broken| broken.rule)
         };
         assert_eq!(hear(2, true, &granted), None);
         assert_eq!(hear(2, false, &granted), None, "it arrives");
         assert_eq!(hear(3, true, &refused), None);
         assert_eq!(hear(3, true, &granted), Some("OneVotePerTerm"));
         let asks = RequestVoteArgs { term: 4, candidate: ServerId(1), last: EntryId::default() };
-        let broken = watcher.hear(&wire(1, 0, true, Said::RequestVote(&asks))).unwrap_err();
+        let broken = watcher.hear(&Known::new(3), &wire(1, 0, true, Said::RequestVote(&asks))).unwrap_err();
         assert_eq!(broken.rule, Some("OneVotePerTerm"), "it stands in a term in which it voted for another");
     }
 }

@@ -64,9 +64,13 @@ impl Promise {
     /// What a message promises.
     pub fn of(known: &Known, wire: &Wire<'_>) -> Vec<Self> {
         let term = Self::Term(wire.term());
+        let vote = || match known.vote(wire) {
+            Some((asked, candidate)) => vec![term, Self::Vote(asked, candidate)],
+            None => vec![term],
+        };
         match wire.said {
-            Said::RequestVote(args) => vec![term, Self::Vote(args.term, args.candidate)],
-            Said::Vote(reply) if reply.granted => vec![term, Self::Vote(reply.term, wire.to)],
+            Said::RequestVote(_) => vote(),
+            Said::Vote(_) => vote(),
             Said::Appended(reply) if reply.success => match known.asked(wire.call) {
                 Some(Asked::Append { last, .. }) => vec![term, Self::Entry(last)],
                 _ => vec![term],

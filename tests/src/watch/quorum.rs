@@ -54,7 +54,7 @@ impl Quorum {
     ///
     /// # Errors
     ///
-    /// If it is the first of a leader that was not given enough votes.
+    /// If it is of a leader that was not given enough votes.
     pub fn hear(&mut self, known: &Known, wire: &Wire<'_>) -> Result<(), Broken> {
         if !wire.leaves {
             self.arrives(known, wire);
@@ -65,13 +65,25 @@ impl Quorum {
         {
             self.late.insert(wire.from, (args.term, BTreeSet::new()));
         }
-        if let Some(candidate) = wire.vote() {
-            self.votes.entry((wire.term(), candidate)).or_default().insert(wire.from);
+        if let Some((term, candidate)) = known.vote(wire) {
+            self.votes.entry((term, candidate)).or_default().insert(wire.from);
         }
-        if !wire.is_a_leaders() || !self.judged.insert(wire.term()) {
+        if wire.is_a_leaders() { self.judge(wire.term(), wire.from, wire.at) } else { Ok(()) }
+    }
+
+    /// Takes notice of a view, too: a leader need not have sent anything yet.
+    ///
+    /// # Errors
+    ///
+    /// If it is one that was not given enough votes.
+    pub fn leads(&mut self, view: &View, moment: Duration) -> Result<(), Broken> {
+        if view.role == RoleName::Leader { self.judge(view.term, view.server, moment) } else { Ok(()) }
+    }
+
+    fn judge(&mut self, term: Term, leader: ServerId, moment: Duration) -> Result<(), Broken> {
+        if !self.judged.insert(term) {
             return Ok(());
         }
-        let (term, leader) = (wire.term(), wire.from);
         // Its own it may have given and told nobody of yet.
         let others =
             self.votes.get(&(term, leader)).map_or(0, |votes| votes.iter().filter(|by| **by != leader).count());
@@ -81,7 +93,7 @@ impl Quorum {
         }
         let message = format!(
             "{leader} leads term {term} at {}, and was given {votes} of {} votes in it, its own included",
-            at(wire.at),
+            at(moment),
             self.servers
         );
         let own = self.votes.get(&(term, leader)).into_iter().flatten();
@@ -93,7 +105,7 @@ impl Quorum {
         } else {
             ("Candidates.2", "")
         };
-        Err(Broken::new(Kind::Safety, rule, message + why).since([wire.at]))
+        Err(Broken::new(Kind::Safety, rule, message + why).since([moment]))
     }
 
     /// Takes notice of a view.
@@ -207,6 +219,22 @@ mod tests {
         assert_eq!(goes_on(3, &one, &view(S0, 4, &[]), &stands(5)), None, "it has heard of a later term meanwhile");
         assert_eq!(goes_on(3, &one, &stands(3), &stands(5)), None, "so it has");
         assert_eq!(goes_on(3, &one, &stands(3), &view(S0, 3, &[]).leads()), None);
+    }
+
+    /// Before it has sent anything; and by votes whose answers left in a later term.
+    #[test]
+    fn a_leader_that_shows_itself_has_them_too_2a() {
+        for (voters, rule) in [(&[][..], Some("Candidates.2")), (&[S1], None)] {
+            let mut scene = Scene::new(3);
+            let mut watcher = Quorum::new(3);
+            for voter in voters {
+                let call = scene.ask(S0, *voter, Said::RequestVote(&stand(3, S0, id(0, 0))));
+                watcher.hear(&scene.known, &scene.wire(call, *voter, S0, true, Said::Vote(&testing::vote(4)))).unwrap();
+            }
+            let leads = view(S0, 3, &[]).leads();
+            assert_eq!(watcher.leads(&leads, scene.moment).err().and_then(|broken| broken.rule), rule);
+            watcher.leads(&leads, scene.moment).unwrap(); // Once is enough.
+        }
     }
 
     #[test]

@@ -135,6 +135,16 @@ impl Terms {
         if is_request && shows.is_some_and(|face| face.term > term) {
             return Ok(()); // It was made when that was its term.
         }
+        if !is_request && let Some(asked) = cluster.asked(wire.call).filter(|asked| asked.term() > term) {
+            return Err(breach(
+                "AllServers.2",
+                wire.from,
+                term,
+                moment,
+                "answers a question of",
+                (asked.term(), moment),
+            ));
+        }
         let (spoken, told) = (known.spoken.settled(moment), known.told.settled(moment));
         known.spoken.note(term, moment);
         if term < spoken.0 {
@@ -195,6 +205,18 @@ mod tests {
         assert_eq!(rule(&[(0, 3, true), (500, 4, true), (501, 5, true), (510, 3, true)]), None, "it was, too");
         assert_eq!(rule(&[(0, 3, true), (500, 2, true)]), Some("Monotone"));
         assert_eq!(rule(&[(0, 3, true), (500, 4, true), (501, 5, true), (502, 2, true)]), Some("Monotone"));
+    }
+
+    #[test]
+    fn an_answer_is_of_no_lower_term_than_its_question_2a() {
+        for (asked, answered, rule) in [(3, 3, None), (3, 4, None), (3, 2, Some("AllServers.2"))] {
+            let mut scene = Scene::new(2);
+            let call = scene.ask(S1, S0, Said::AppendEntries(&append(asked, S1, id(0, 0), &[])));
+            let reply = AppendEntriesReply { term: answered, ..Default::default() };
+            let says = scene.wire(call, S0, S1, true, Said::Appended(&reply));
+            let broken = Terms::new(2).hear(&scene.known, &says).err();
+            assert_eq!(broken.and_then(|broken| broken.rule), rule, "{asked} {answered}");
+        }
     }
 
     /// What was said binds the next life, and what was heard does not.

@@ -85,15 +85,6 @@ impl<'a> Wire<'a> {
     pub fn is_a_leaders(&self) -> bool {
         matches!(self.said, Said::AppendEntries(_) | Said::InstallSnapshot(_))
     }
-
-    /// The candidate for whom the sender's vote is given by it.
-    pub fn vote(&self) -> Option<ServerId> {
-        match self.said {
-            Said::RequestVote(args) => Some(args.candidate),
-            Said::Vote(reply) => reply.granted.then_some(self.to),
-            _ => None,
-        }
-    }
 }
 
 /// A message at time 0, of a call with number 1, for tests.
