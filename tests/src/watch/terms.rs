@@ -9,6 +9,9 @@
 //! timeout; until its own has passed is allowed here as well. It does not look at the question the moment
 //! that it arrives: by then it may lead.
 //!
+//! Whoever answers a leader has taken its term over before, or has a higher one. (A candidate
+//! may be refused without that: §6 again.)
+//!
 //! An old request may be sent again by who has followed a later term: that it stood or led
 //! then, `claims.rs` makes sure of. And what comes in answer to a vote that was asked for in an
 //! election which is over may be dropped unread.
@@ -135,7 +138,8 @@ impl Terms {
         if is_request && shows.is_some_and(|face| face.term > term) {
             return Ok(()); // It was made when that was its term.
         }
-        if !is_request && let Some(asked) = cluster.asked(wire.call).filter(|asked| asked.term() > term) {
+        let is_to_leader = matches!(wire.said, Said::Appended(_) | Said::Installed(_));
+        if is_to_leader && let Some(asked) = cluster.asked(wire.call).filter(|asked| asked.term() > term) {
             return Err(breach(
                 "AllServers.2",
                 wire.from,
@@ -208,12 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_of_no_lower_term_than_its_question_2a() {
+    fn an_answer_to_a_leader_is_of_no_lower_term_2a() {
         for (asked, answered, rule) in [(3, 3, None), (3, 4, None), (3, 2, Some("AllServers.2"))] {
             let mut scene = Scene::new(2);
             let call = scene.ask(S1, S0, Said::AppendEntries(&append(asked, S1, id(0, 0), &[])));
             let reply = AppendEntriesReply { term: answered, ..Default::default() };
             let says = scene.wire(call, S0, S1, true, Said::Appended(&reply));
+            let refuses = RequestVoteReply { term: answered, granted: false };
+            let asks = scene.ask(S1, S0, Said::RequestVote(&stand(asked, S1, id(0, 0))));
+            Terms::new(2).hear(&scene.known, &scene.wire(asks, S0, S1, true, Said::Vote(&refuses))).unwrap();
             let broken = Terms::new(2).hear(&scene.known, &says).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{asked} {answered}");
         }
