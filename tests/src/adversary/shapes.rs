@@ -100,6 +100,9 @@ pub struct Snapshots {
     pub down: Down,
     /// Commands at the others, and whether their leader changes afterwards.
     pub rounds: Vec<(usize, bool)>,
+    /// So long it stays away afterwards: long enough, it has stood for election in vain, and the
+    /// leader learns of its term by the answer to a snapshot.
+    pub late: u64,
     /// What is sent to it is held as it comes back.
     pub held_after: bool,
     /// Pauses after its return, and after the commands that follow.
@@ -412,6 +415,7 @@ impl Shape {
             rest: d.from(50, 300),
             taught: (0..servers).map(|_| at_end && d.chance(0.6)).collect(),
             taught_commands: d.count(1, k),
+            late: if d.chance(0.4) { d.from(600, 1300) } else { 0 },
         };
         let mut triggers = Vec::new();
         if d.chance(0.5) {

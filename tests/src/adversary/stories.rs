@@ -421,6 +421,7 @@ fn snapshot(director: &mut Director<'_>, l1: Leader, snapshots: &Snapshots) -> O
         }
     }
 
+    director.pass(snapshots.late);
     if snapshots.held_after {
         lab.hold_to(away, true);
     }

@@ -115,7 +115,8 @@ impl fmt::Display for Shape {
                 write!(f, "{} moves in {total} ms", moves.len())
             }
             Self::Snapshot(snapshots) => {
-                let Snapshots { leader, held_before, alone, down, rounds, held_after, after, taught, .. } = snapshots;
+                let Snapshots { leader, held_before, alone, down, rounds, late, held_after, after, taught, .. } =
+                    snapshots;
                 let who = if *leader { "L1" } else { "a follower" };
                 if *held_before {
                     write!(f, "held, ")?;
@@ -126,6 +127,9 @@ impl fmt::Display for Shape {
                 }
                 for (commands, changes) in rounds {
                     write!(f, ", {commands} commands{}", if *changes { " and a new leader" } else { "" })?;
+                }
+                if *late > 0 {
+                    write!(f, ", {late} ms")?;
                 }
                 write!(f, ", back{}, {after} more", if *held_after { " but held" } else { "" })?;
                 match taught.iter().filter(|crashes| **crashes).count() {

@@ -12,7 +12,7 @@ use kvraft::KvServer;
 use labsim::channel;
 use labsim::disk::Disk;
 use labsim::time::Duration;
-use raft::{ApplyMsg, Index, Raft, ServerId};
+use raft::{ApplyMsg, EntryId, Index, Raft, ServerId};
 
 use super::onlooker::Happening;
 use super::{Lab, Service};
@@ -159,6 +159,13 @@ impl Lab {
                 applies.snapshot(at, me, *index, data)
             }
         };
+        let judged = judged.and_then(|()| match told {
+            ApplyMsg::Command { index, term, .. } => {
+                let id = EntryId { term: *term, index: *index };
+                self.shared.watchers.lock().applies(at, me, id)
+            }
+            ApplyMsg::Snapshot { .. } => Ok(()),
+        });
         if let Err(broken) = judged {
             self.fail(broken);
         }

@@ -332,7 +332,9 @@ fn backup(lab: &Lab) {
 /// Nothing has failed, and no leader stays one.
 fn terms_keep_changing(lab: &Lab, tries: u32) -> ! {
     let all: Vec<usize> = (0..lab.count()).collect();
-    let message = format!("the term changed in each of {tries} tries, though nothing failed");
+    let message = format!(
+        "in each of {tries} tries the term was soon another one than `start` or `status` had said, though nothing failed"
+    );
     lab.fail_waiting("NoLeader", Duration::ZERO, &all, &message)
 }
 

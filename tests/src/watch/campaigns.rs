@@ -160,7 +160,7 @@ impl Campaigns {
         if let Said::Vote(_) | Said::Appended(_) | Said::Installed(_) = wire.said {
             let arrived = self.arrived.remove(&wire.call);
             // An answer in a higher term is to a leader that is none any more.
-            let is_repeated = matches!(wire.said, Said::Vote(_)) && self.has_voted(wire);
+            let is_repeated = matches!(wire.said, Said::Vote(reply) if reply.granted) && self.has_voted(wire);
             if let (Some(reason), Some((since, term))) = (reason, arrived)
                 && term == wire.term()
             {
@@ -270,14 +270,16 @@ mod tests {
         Told(u64, Term),
         /// A leader of a term is answered in a term.
         Heard(u64, Term, Term),
+        /// It refuses its vote of a term to another.
+        Other(u64, Term),
         /// It is asked for a vote of a term, and grants it or not.
         Asked(u64, Term, bool),
     }
-    use Step::{Asked, Heard, Keeps, Leads, Shows, Stands, Starts, Told, Waits};
+    use Step::{Asked, Heard, Keeps, Leads, Other, Shows, Stands, Starts, Told, Waits};
 
     fn judged(steps: &[Step]) -> Result<(), Broken> {
         let timeout = Duration::from_millis(250)..Duration::from_millis(500);
-        let mut watcher = Campaigns::new(2, timeout, Duration::ZERO);
+        let mut watcher = Campaigns::new(3, timeout, Duration::ZERO);
         for (call, step) in (1..).zip(steps) {
             let at = |millis, wire| Wire { at: Duration::from_millis(millis), call, ..wire };
             let asks = |term, candidate| RequestVoteArgs { term, candidate, last: EntryId::default() };
@@ -319,6 +321,11 @@ mod tests {
                     watcher.hear(&at(millis, wire(1, 0, false, Said::AppendEntries(&args))))?;
                     watcher.hear(&at(millis, wire(0, 1, true, Said::Appended(&reply))))?;
                 }
+                Other(millis, term) => {
+                    let (args, reply) = (asks(term, ServerId(2)), RequestVoteReply { term, granted: false });
+                    watcher.hear(&at(millis, wire(2, 0, false, Said::RequestVote(&args))))?;
+                    watcher.hear(&at(millis, wire(0, 2, true, Said::Vote(&reply))))?;
+                }
                 Asked(millis, term, granted) => {
                     let (args, reply) = (asks(term, ServerId(1)), RequestVoteReply { term, granted });
                     watcher.hear(&at(millis, wire(1, 0, false, Said::RequestVote(&args))))?;
@@ -344,6 +351,9 @@ mod tests {
     fn a_vote_that_is_said_again_may_restart_the_timer_or_not_2a() {
         for stands in [460, 960] {
             judged(&[Starts(0), Asked(200, 1, true), Asked(400, 1, true), Stands(stands, 2)]).unwrap();
+            // Another was refused meanwhile.
+            let refused = Other(300, 1);
+            judged(&[Starts(0), Asked(200, 1, true), refused, Asked(400, 1, true), Stands(stands, 2)]).unwrap();
         }
         let too_early = "too early: it gave a vote 200 ms before";
         let broken =

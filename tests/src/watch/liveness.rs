@@ -38,6 +38,10 @@ pub struct Liveness {
     answered: BTreeMap<ServerId, Duration>,
     /// What each leader has sent last, to whom: its term, and when.
     sent: BTreeMap<(ServerId, ServerId), (Term, Duration)>,
+    /// What its last AppendEntries to it said is committed.
+    said_committed: BTreeMap<(ServerId, ServerId), Index>,
+    /// The last request for votes of each server: its term, and when.
+    asked: BTreeMap<ServerId, (Term, Duration)>,
     /// The requests of leaders that have had no answer, by their numbers, as long as
     /// their sender has sent nothing since: a leader, whom it asked, and when.
     waits: BTreeMap<ServerId, (u64, ServerId, Duration)>,
@@ -113,6 +117,7 @@ impl Liveness {
     pub fn hear(&mut self, known: &Known, wire: &Wire<'_>) {
         match wire.said {
             Said::RequestVote(args) if wire.leaves => {
+                self.asked.insert(wire.from, (args.term, wire.at));
                 let is_known =
                     |(_, server, term): &&(Duration, ServerId, Term)| (*server, *term) == (wire.from, args.term);
                 if self.stood.iter().rev().take(known.count()).find(is_known).is_none() {
@@ -141,6 +146,9 @@ impl Liveness {
             Said::AppendEntries(_) | Said::InstallSnapshot(_) if wire.leaves => {
                 self.led.entry(wire.term()).or_insert((wire.at, wire.from));
                 self.sent.insert((wire.from, wire.to), (wire.term(), wire.at));
+                if let Said::AppendEntries(args) = wire.said {
+                    self.said_committed.insert((wire.from, wire.to), args.leader_commit);
+                }
                 self.waits.insert(wire.from, (wire.call, wire.to, wire.at));
             }
             Said::Appended(_) | Said::Installed(_) if !wire.leaves => {
@@ -275,6 +283,15 @@ impl Liveness {
     }
 
     fn nobody_stood(&self, since: Duration) -> String {
+        let asks = self.asked.iter().filter(|(_, (_, when))| *when >= since).max_by_key(|(_, (_, when))| *when);
+        if let Some((server, (term, when))) = asks {
+            return format!(
+                "nobody leads, and nobody has stood in a new term since {}: {server} asks for votes still, at {} in term \
+                 {term}; each election has a term of its own (Candidates.1)",
+                at(since),
+                at(*when)
+            );
+        }
         match self.stood.last() {
             Some((when, server, term)) => format!(
                 "nobody leads, and nobody has stood for election since {}: the last was {server} in term {term} at {}",
@@ -379,7 +396,12 @@ impl Liveness {
         let each: Vec<String> = confirmed.iter().map(|(peer, index)| format!("{peer} {index}")).collect();
         let each = each.join(", ");
         if end == face.commit_index && lags.is_empty() {
-            return self.nothing_to_do(leader, term, end);
+            let is_behind = |server: &super::known::Server| server.face.is_some_and(|face| face.commit_index < end);
+            let behind = among.iter().find(|peer| **peer != leader && is_behind(known.server(**peer)));
+            return match behind {
+                Some(peer) => self.commits_nothing(known, leader, term, *peer),
+                None => self.nothing_to_do(leader, term, end),
+            };
         }
         let last = self.committed.map_or("never was".to_owned(), |(when, ..)| format!("last was at {}", at(when)));
         let mut moments: Vec<Duration> = self.committed.map(|(when, ..)| when).into_iter().collect();
@@ -414,6 +436,21 @@ impl Liveness {
             text += &format!("; {}", rebuffs.words(peer));
             moments.push(rebuffs.last.0);
         }
+        Reason { rule: "NoProgress", text, moments }
+    }
+
+    /// All is committed at the leader, and a follower that has it does not learn so.
+    fn commits_nothing(&self, known: &Known, leader: ServerId, term: Term, peer: ServerId) -> Reason {
+        let commits = |server: ServerId| known.server(server).face.map_or(0, |face| face.commit_index);
+        let said = self.said_committed.get(&(leader, peer)).copied().unwrap_or_default();
+        let text = format!(
+            "{leader} leads term {term} and has committed all of its log, up to index {}; {peer} has all of it, and commits \
+             up to {}; the last AppendEntries to it said that {said} is committed ({})",
+            commits(leader),
+            commits(peer),
+            if said < commits(leader) { "its sender's leaderCommit" } else { "AppendEntries.5" }
+        );
+        let moments = self.sent.get(&(leader, peer)).map(|(_, when)| *when).into_iter().collect();
         Reason { rule: "NoProgress", text, moments }
     }
 
@@ -482,7 +519,7 @@ fn terms_climb(led: &[(Term, Duration, ServerId)], leader: Option<(ServerId, Ter
 mod tests {
     use super::*;
     use crate::watch::testing::{S0, S1, S2, Says, Scene, append, id, stand, view, vote, yes};
-    use raft::{AppendEntriesReply, RequestVoteReply};
+    use raft::{AppendEntriesArgs, AppendEntriesReply, RequestVoteReply};
 
     /// A run's messages, a second apart.
     struct Run {
@@ -539,6 +576,11 @@ mod tests {
         }
         let (rule, text) = run.why();
         assert_eq!(rule, "NoLeader");
+        let since = run.scene.moment + Duration::from_millis(1);
+        run.stands(S0, 3);
+        let reason = run.liveness.why(&run.scene.known, since, run.scene.moment, &[S0, S1, S2]);
+        let still = "S0 asks for votes still, at 7.003s in term 3; each election has a term of its own (Candidates.1)";
+        assert!(reason.text.ends_with(still), "{}", reason.text);
         let refused = "S2 (last entry 0 of term 0) refused S0 (last entry 0 of term 0) 3 times, whose log is at least as up to date";
         assert!(text.contains(refused), "{text}");
     }
@@ -636,6 +678,13 @@ mod tests {
         run.leads(S0, 1);
         [S1, S2].into_iter().for_each(|peer| run.scene.confirm(S0, peer, 1, id(1, 2)));
         run.says(1, S1, S0, false, Said::Appended(&yes(1)));
+        let behind = run.why().1;
+        let told = "S1 has all of it, and commits up to 0; the last AppendEntries to it said that 0 is committed (its sender's leaderCommit)";
+        assert!(behind.contains(told), "{behind}");
+        let heartbeat = AppendEntriesArgs { leader_commit: 2, ..append(1, S0, id(1, 2), &[]) };
+        run.says(2, S0, S1, true, Said::AppendEntries(&heartbeat));
+        assert!(run.why().1.contains("said that 2 is committed (AppendEntries.5)"), "{}", run.why().1);
+        [S1, S2].into_iter().for_each(|peer| drop(run.scene.publish(&view(peer, 1, &[1, 1]).commits(2).applied(2))));
         let (rule, text) = run.why();
         assert_eq!(rule, "NoProgress");
         let told = "S0 leads term 1, and all have its whole log, up to index 2, which is committed; the log grew last at 1.005s: nobody has given it a command since";

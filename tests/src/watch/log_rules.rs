@@ -1,5 +1,5 @@
 //! What may change in a log, and by what right: AppendEntries.3 and .4, Leaders.2,
-//! InstallSnapshot.6 and .7, SnapshotMatches, and Figure3.LeaderAppendOnly (§5.3, §7).
+//! InstallSnapshot.1, .6 and .7, SnapshotMatches, and Figure3.LeaderAppendOnly (§5.3, §7).
 //!
 //! Entries give way to a leader's where the two differ, and nowhere else. What is new is
 //! from a leader, or its own. A leader's own log only ever grows. What a snapshot does not cover stays, if the log had the
@@ -13,7 +13,7 @@ use raft::{EntryId, Index, RoleName, ServerId, Shown, Term, View};
 
 use super::asked::{Asked, Open};
 use super::at;
-use super::known::{Known, Step};
+use super::known::{Face, Known, Step};
 use crate::check::{Broken, Kind};
 
 /// Takes notice of a view.
@@ -112,6 +112,7 @@ fn sent(known: &Known, me: ServerId) -> impl Iterator<Item = &Open> {
 /// If it ends with another entry than the log had there, and nobody has sent it that one.
 pub(super) fn snapshot(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
     let me = view.server;
+    is_of_its_term(known, step, view, moment)?;
     let Some(was) = conflict_at_base(step, view) else { return Ok(()) };
     if !known.has_heard() || known.server(me).snapshots.contains(&view.base) {
         return Ok(());
@@ -124,6 +125,27 @@ pub(super) fn snapshot(known: &Known, step: &Step, view: &View, moment: Duration
         at(moment)
     );
     Err(Broken::new(Kind::Safety, "SnapshotMatches", message).since([moment]))
+}
+
+/// InstallSnapshot.1: what a leader of a term that was over has sent is not taken over.
+fn is_of_its_term(known: &Known, step: &Step, view: &View, moment: Duration) -> Result<(), Broken> {
+    let is_new = |face: &Face| step.base_before.index < view.base.index && face.commit_index < view.base.index;
+    if step.before.filter(is_new).is_none() {
+        return Ok(());
+    }
+    let brings = |open: &&Open| matches!(open.asked, Asked::Install { last, .. } if last == view.base);
+    let newest = known.server(view.server).open.iter().filter(brings).max_by_key(|open| open.asked.term());
+    // It was in that term already when the newest of them came.
+    let Some(old) = newest.filter(|open| open.asked.term() < open.term_before) else { return Ok(()) };
+    let message = format!(
+        "{} takes the snapshot up to entry {} over at {}, which a leader of term {} has sent; its own term is {}",
+        view.server,
+        view.base.index,
+        at(moment),
+        old.asked.term(),
+        old.term_before
+    );
+    Err(Broken::new(Kind::Safety, "InstallSnapshot.1", message).since([old.since, moment]))
 }
 
 /// The term that the log had where a new snapshot ends with an entry of another one.
@@ -259,6 +281,23 @@ mod tests {
         let another = install(3, S0, id(3, 3));
         let nothing_left = view(S1, 3, &[1, 1, 3]).with_snapshot(id(3, 3));
         assert_eq!(judged(Said::InstallSnapshot(&another), &nothing_left), None, "it had another entry there");
+    }
+
+    #[test]
+    fn a_snapshot_of_a_term_that_is_over_is_not_taken_2d() {
+        let takes = |sent: &[u64], was_committed: bool| {
+            let mut scene = Scene::new(2);
+            let before = view(S1, 3, &[1, 1]).commits(if was_committed { 2 } else { 1 });
+            scene.publish(&before);
+            for term in sent {
+                scene.ask(S0, S1, Said::InstallSnapshot(&install(*term, S0, id(1, 2))));
+            }
+            let after = before.with_snapshot(id(1, 2)).commits(2);
+            let step = scene.publish(&after);
+            snapshot(&scene.known, &step, &after, scene.moment).err().and_then(|broken| broken.rule)
+        };
+        assert_eq!((takes(&[3], false), takes(&[2], true), takes(&[2, 3], false)), (None, None, None));
+        assert_eq!(takes(&[2], false), Some("InstallSnapshot.1"));
     }
 
     /// S1 has entries of terms 1, 1, 2, 4, is perhaps sent some, and then has a snapshot

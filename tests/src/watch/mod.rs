@@ -12,17 +12,17 @@
 //! | `known.rs`, `held.rs`, `asked.rs` | | what each server has shown, may have on disk, and is being asked |
 //! | `election_safety.rs` | a term has two leaders | Figure3.ElectionSafety |
 //! | `log_matching.rs` | two entries of one index and term differ | Figure3.LogMatching |
-//! | `log_rules.rs` | entries go, stay or come that must not | AppendEntries.3, AppendEntries.4, Leaders.2, InstallSnapshot.6, InstallSnapshot.7, SnapshotMatches, Figure3.LeaderAppendOnly |
+//! | `log_rules.rs` | entries go, stay or come that must not | AppendEntries.3, AppendEntries.4, Leaders.2, InstallSnapshot.1, InstallSnapshot.6, InstallSnapshot.7, SnapshotMatches, Figure3.LeaderAppendOnly |
 //! | `leader_completeness.rs` | a new leader lacks what is committed | Figure3.LeaderCompleteness |
 //! | `electable.rs` | somebody who lacks it could still be elected | the same, before it happens |
 //! | `committed.rs` | something is committed without the right to | Leaders.4, AppendEntries.5, Figure3.StateMachineSafety |
 //! | `match_true.rs` | a leader believes more than it was told | Leaders.3, StaleReply |
-//! | `claims.rs` | a message says what never was | Candidates.1, Candidates.3, Leaders.1, RequestVote.1, RequestVote.2, AppendEntries.1 to .4 |
+//! | `claims.rs` | a message says what never was | Candidates.1, Candidates.3, Leaders.1, Leaders.3, SnapshotMatches, RequestVote.1, RequestVote.2, AppendEntries.1 to .4 |
 //! | `persisted.rs`, `shadow.rs` | a message promises what is not on disk | PersistedBeforePromised, Persistent |
 //! | `one_vote_per_term.rs` | a server votes twice, or takes its vote back | OneVotePerTerm |
 //! | `quorum.rs` | somebody leads on too few votes, or does not on enough | Candidates.2, StaleReply |
 //! | `monotone.rs`, `terms.rs` | something goes back | Monotone, InstallSnapshot.5, AllServers.2 |
-//! | `heeded.rs` | a higher term in an answer changes nothing | AllServers.2 |
+//! | `heeded.rs` | a higher term in an answer changes nothing | AllServers.2, Candidates.1 |
 //! | `campaigns.rs` | a server stands too early or too late | Followers.2 |
 //! | `applies.rs` | a service is told something else, or in another order | ApplyOrder, SnapshotMatches, Figure3.StateMachineSafety |
 //! | `stuck.rs` | a service is told nothing | Stuck |
@@ -72,7 +72,7 @@ use labsim::disk::{self, Change};
 use labsim::node::Node;
 use labsim::watch::{self, Seen};
 use parking_lot::Mutex;
-use raft::{ELECTION_TIMEOUT, Index, ServerId, Settings, View};
+use raft::{ELECTION_TIMEOUT, EntryId, Index, ServerId, Settings, View};
 
 pub use self::applies::{Applies, show};
 pub use self::asked::{Asked, Open};
@@ -130,7 +130,7 @@ impl Watchers {
     /// disks may be; without it nobody is judged by when they do something.
     pub fn new(servers: usize, slack: Option<Duration>, settings: Settings, sights: Arc<Mutex<Sights>>) -> Self {
         let by_time = |slack| ByTime {
-            terms: Terms::new(servers),
+            terms: Terms::new(servers, slack),
             heeded: Heeded::new(slack),
             campaigns: Campaigns::new(servers, ELECTION_TIMEOUT, slack),
             applying: Applying::new(servers, slack),
@@ -170,6 +170,7 @@ impl Watchers {
     /// more than before: for the whole run, since what is late comes later.
     pub fn allow(&mut self, slack: Duration) {
         if let Some(by_time) = &mut self.by_time {
+            by_time.terms.allow(slack);
             by_time.heeded.allow(slack);
             by_time.campaigns.allow(slack);
             by_time.applying.allow(slack);
@@ -299,6 +300,24 @@ impl Watchers {
     pub fn why_no_progress(&self, since: Duration, among: &[ServerId], told: &[Index]) -> Reason {
         let untold = Liveness::untold(&self.known, among, told);
         untold.unwrap_or_else(|| self.liveness.why(&self.known, since, labsim::elapsed(), among))
+    }
+
+    /// A server's service is told a command that is of `term`, so the server says.
+    ///
+    /// # Errors
+    ///
+    /// If its own log has another term there.
+    pub fn applies(&self, moment: Duration, server: ServerId, id: EntryId) -> Result<(), Broken> {
+        let known = self.known.server(server);
+        let own = known.face.and_then(|_| known.log.term_at(id.index)).filter(|own| *own != id.term);
+        let Some(own) = own else { return Ok(()) };
+        let message = format!(
+            "{server} tells its service at {} that the command at index {} is of term {}; in its log it is of term {own}",
+            at(moment),
+            id.index,
+            id.term
+        );
+        Err(Broken::new(Kind::Safety, "AllServers.1", message).since([moment]))
     }
 
     /// A server's disk was written.

@@ -27,12 +27,14 @@ use super::known::{Face, Known as Cluster};
 use super::wire::{Said, Wire};
 use crate::check::{Broken, Kind};
 
-/// How long a message may wait in its sender's threads.
+/// How long a message may wait in its sender's threads, where none is late.
 const IN_THE_MAKING: Duration = Duration::from_millis(100);
 
 /// What each server has said, and was told.
 #[derive(Debug)]
 pub struct Terms {
+    /// How long a message may wait in its sender's threads in this run.
+    late: Duration,
     servers: Vec<Known>,
 }
 
@@ -55,19 +57,19 @@ struct Rising {
 
 impl Known {
     /// It leads at `moment`, or hears a leader.
-    fn has_leader(&mut self, moment: Duration) {
-        self.heed(moment);
+    fn has_leader(&mut self, moment: Duration, late: Duration) {
+        self.heed(moment, late);
         self.leader = Some(moment);
         self.candidates.clear();
     }
 
     /// Candidates that were not ignored by now were heard.
-    fn heed(&mut self, moment: Duration) {
+    fn heed(&mut self, moment: Duration, late: Duration) {
         let told = &mut self.told;
         self.candidates.retain(|(term, since)| {
-            let is_recent = moment <= *since + IN_THE_MAKING;
+            let is_recent = moment <= *since + late;
             if !is_recent {
-                told.note(*term, *since);
+                told.note(*term, *since, late);
             }
             is_recent
         });
@@ -75,10 +77,10 @@ impl Known {
 }
 
 impl Rising {
-    fn note(&mut self, term: Term, moment: Duration) {
+    fn note(&mut self, term: Term, moment: Duration, late: Duration) {
         if term > self.highest.0 {
             // Several may rise within the moment that is granted.
-            if self.highest.1 + IN_THE_MAKING <= moment {
+            if self.highest.1 + late <= moment {
                 self.before = self.highest;
             }
             self.highest = (term, moment);
@@ -86,15 +88,23 @@ impl Rising {
     }
 
     /// The highest term that was known for long enough before `moment`.
-    fn settled(&self, moment: Duration) -> (Term, Duration) {
-        if self.highest.1 + IN_THE_MAKING < moment { self.highest } else { self.before }
+    fn settled(&self, moment: Duration, late: Duration) -> (Term, Duration) {
+        if self.highest.1 + late < moment { self.highest } else { self.before }
     }
 }
 
 impl Terms {
-    /// For a cluster of so many servers.
-    pub fn new(servers: usize) -> Self {
-        Self { servers: vec![Known::default(); servers] }
+    /// For a cluster of so many servers, whose threads and disks may be so late.
+    pub fn new(servers: usize, slack: Duration) -> Self {
+        let mut terms = Self { late: IN_THE_MAKING, servers: vec![Known::default(); servers] };
+        terms.allow(slack);
+        terms
+    }
+
+    /// The run allows this much from now on, if that is more than before. Whoever waits for
+    /// a lock waits for some who write to the disk.
+    pub fn allow(&mut self, slack: Duration) {
+        self.late = self.late.max(IN_THE_MAKING + 3 * slack);
     }
 
     /// A server starts. It is bound by what it has said, and not by what it was told
@@ -106,8 +116,9 @@ impl Terms {
 
     /// Takes notice of a view: a leader may not have sent anything yet.
     pub fn observe(&mut self, moment: Duration, view: &View) {
+        let late = self.late;
         if view.role == RoleName::Leader {
-            self.servers[view.server.0 as usize].has_leader(moment);
+            self.servers[view.server.0 as usize].has_leader(moment, late);
         }
     }
 
@@ -117,20 +128,20 @@ impl Terms {
     ///
     /// If its sender has spoken in a higher term before, or was told of one.
     pub fn hear(&mut self, cluster: &Cluster, wire: &Wire<'_>) -> Result<(), Broken> {
-        let (term, moment) = (wire.term(), wire.at);
+        let (term, moment, late) = (wire.term(), wire.at, self.late);
         let shows = cluster.server(if wire.leaves { wire.from } else { wire.to }).face;
         let known = &mut self.servers[if wire.leaves { wire.from } else { wire.to }.0 as usize];
         if wire.is_a_leaders() {
-            known.has_leader(moment);
+            known.has_leader(moment, late);
         }
-        known.heed(moment);
+        known.heed(moment, late);
         if !wire.leaves {
-            let has_a_leader = known.leader.is_some_and(|since| moment - since < ELECTION_TIMEOUT.end + IN_THE_MAKING);
+            let has_a_leader = known.leader.is_some_and(|since| moment - since < ELECTION_TIMEOUT.end + late);
             match wire.said {
                 Said::RequestVote(_) if has_a_leader => {}
                 Said::RequestVote(_) => known.candidates.push((term, moment)),
                 Said::Vote(_) if shows.is_some_and(|face| !is_asked_by(cluster, wire, face)) => {}
-                _ => known.told.note(term, moment),
+                _ => known.told.note(term, moment, late),
             }
             return Ok(());
         }
@@ -149,8 +160,8 @@ impl Terms {
                 (asked.term(), moment),
             ));
         }
-        let (spoken, told) = (known.spoken.settled(moment), known.told.settled(moment));
-        known.spoken.note(term, moment);
+        let (spoken, told) = (known.spoken.settled(moment, late), known.told.settled(moment, late));
+        known.spoken.note(term, moment, late);
         if term < spoken.0 {
             return Err(breach("Monotone", wire.from, term, moment, "spoke in", spoken));
         }
@@ -190,7 +201,7 @@ mod tests {
     /// What S0 says and is told: milliseconds, term, and whether it says it. The
     /// rule that the last of them breaks.
     fn rule(steps: &[(u64, Term, bool)]) -> Option<&'static str> {
-        let mut watcher = Terms::new(2);
+        let mut watcher = Terms::new(2, Duration::ZERO);
         let (last, before) = steps.split_last().expect("there are steps");
         let mut hear = |(millis, term, says): &(u64, Term, bool)| {
             let reply = AppendEntriesReply { term: *term, ..Default::default() };
@@ -220,8 +231,10 @@ mod tests {
             let says = scene.wire(call, S0, S1, true, Said::Appended(&reply));
             let refuses = RequestVoteReply { term: answered, granted: false };
             let asks = scene.ask(S1, S0, Said::RequestVote(&stand(asked, S1, id(0, 0))));
-            Terms::new(2).hear(&scene.known, &scene.wire(asks, S0, S1, true, Said::Vote(&refuses))).unwrap();
-            let broken = Terms::new(2).hear(&scene.known, &says).err();
+            Terms::new(2, Duration::ZERO)
+                .hear(&scene.known, &scene.wire(asks, S0, S1, true, Said::Vote(&refuses)))
+                .unwrap();
+            let broken = Terms::new(2, Duration::ZERO).hear(&scene.known, &says).err();
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{asked} {answered}");
         }
     }
@@ -230,7 +243,7 @@ mod tests {
     #[test]
     fn a_restart_does_not_take_a_term_back_2a() {
         let hears = |messages: [(bool, Wire<'_>); 3]| {
-            let mut watcher = Terms::new(2);
+            let mut watcher = Terms::new(2, Duration::ZERO);
             let judge = |(is_next_life, wire): (bool, Wire<'_>)| {
                 if is_next_life {
                     watcher.begin_life(S0);
@@ -267,7 +280,7 @@ mod tests {
     fn a_server_that_is_told_of_a_term_follows_it_2a() {
         assert_eq!(rule(&[(0, 3, false), (10, 2, true)]), None, "it was on its way out");
         assert_eq!(rule(&[(0, 3, false), (500, 2, true)]), Some("AllServers.2"));
-        let mut watcher = Terms::new(2);
+        let mut watcher = Terms::new(2, Duration::ZERO);
         let reply = |term| AppendEntriesReply { term, ..Default::default() };
         watcher.hear(&Cluster::new(2), &wire(1, 0, false, Said::Appended(&reply(3)))).unwrap();
         watcher.begin_life(ServerId(0));
@@ -282,7 +295,7 @@ mod tests {
         let (asks, refusal) = (stand(3, S0, id(0, 0)), vote(3));
         let mut scene = Scene::new(2);
         scene.publish(&View { role: RoleName::Candidate, ..view(S0, 3, &[]) });
-        let mut watcher = Terms::new(2);
+        let mut watcher = Terms::new(2, Duration::ZERO);
         let mut hear = |scene: &Scene, millis, said| {
             let wire = Wire { at: Duration::from_millis(millis), ..wire(0, 1, true, said) };
             watcher.hear(&scene.known, &wire).err().and_then(|broken| broken.rule)
@@ -306,7 +319,7 @@ mod tests {
             scene.publish(&stands(3));
             let call = scene.ask(S0, S1, Said::RequestVote(&stand(3, S0, id(0, 0))));
             scene.publish(&stands(now));
-            let mut watcher = Terms::new(2);
+            let mut watcher = Terms::new(2, Duration::ZERO);
             let refusal = RequestVoteReply { term: 7, granted: false };
             watcher.hear(&scene.known, &scene.wire(call, S1, S0, false, Said::Vote(&refusal))).unwrap();
             scene.publish(&stands(4));
@@ -321,7 +334,7 @@ mod tests {
     fn a_candidate_may_be_ignored_while_a_leader_is_heard_2a() {
         let (heartbeat, asks) = (append(2, S1, id(0, 0), &[]), stand(3, S1, id(0, 0)));
         for (millis, rule) in [(100, None), (480, None), (900, Some("AllServers.2"))] {
-            let mut watcher = Terms::new(2);
+            let mut watcher = Terms::new(2, Duration::ZERO);
             let mut hear = |millis, to, leaves, said| {
                 watcher.hear(
                     &Cluster::new(2),
@@ -336,7 +349,7 @@ mod tests {
         }
         // It leads itself, as its messages say.
         for (says_millis, rule) in [(0, None), (900, Some("AllServers.2"))] {
-            let mut watcher = Terms::new(2);
+            let mut watcher = Terms::new(2, Duration::ZERO);
             let mut hear = |millis, from, leaves, said| {
                 watcher.hear(
                     &Cluster::new(2),
@@ -350,14 +363,14 @@ mod tests {
             assert_eq!(broken.and_then(|broken| broken.rule), rule, "{says_millis} ms after it spoke");
         }
         // It was asked, and is elected before it has looked at the question.
-        let mut watcher = Terms::new(2);
+        let mut watcher = Terms::new(2, Duration::ZERO);
         watcher.hear(&Cluster::new(2), &wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
         watcher.observe(Duration::from_millis(50), &View { role: RoleName::Leader, ..view_of(0) });
         let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::AppendEntries(&heartbeat)) };
         watcher.hear(&Cluster::new(2), &late).unwrap();
         // It has just been elected, and sent nothing yet.
         for (role, rule) in [(RoleName::Leader, None), (RoleName::Follower, Some("AllServers.2"))] {
-            let mut watcher = Terms::new(2);
+            let mut watcher = Terms::new(2, Duration::ZERO);
             watcher.observe(Duration::ZERO, &View { role, ..view_of(0) });
             watcher.hear(&Cluster::new(2), &wire(1, 0, false, Said::RequestVote(&asks))).unwrap();
             let late = Wire { at: Duration::from_secs(1), ..wire(0, 1, true, Said::AppendEntries(&heartbeat)) };
