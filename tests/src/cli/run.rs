@@ -192,7 +192,7 @@ impl Run {
         bar.finish_and_clear();
 
         if self.json {
-            record::print(&(report::summary_line(card.total()) + "\n"));
+            record::print(&(report::summary_line(&card, registry) + "\n"));
         } else {
             record::print(&card.render(registry, begun.elapsed()));
             if plan.earlier > 0 {

@@ -2,7 +2,7 @@
 //!
 //! Boundary: a folder and parts in, what was made out. How, `starter` knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -37,9 +37,13 @@ impl StarterArguments {
         let root = workspace()?;
         let starter = Starter::new(&root, parts)?;
         let here = std::env::current_dir().map_err(|error| format!("the working folder cannot be read: {error}"))?;
-        let folder = here.join(&self.folder);
-        if folder.starts_with(&root) {
+        let folder = without_detours(&here.join(&self.folder));
+        if folder.starts_with(without_detours(&root)) {
             return Err(format!("{} lies in this workspace; name a folder outside of it", self.folder.display()));
+        }
+        if !starter.untracked().is_empty() {
+            let names: Vec<String> = starter.untracked().iter().map(|path| path.display().to_string()).collect();
+            eprintln!("warning: not handed out, since git does not know it: {}", names.join(", "));
         }
         if let Some(trouble) = starter.write(&folder)? {
             eprintln!("warning: it is no git repository: {trouble}");
@@ -52,4 +56,11 @@ impl StarterArguments {
         ));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The same folder by its real name, as far as it exists: `..` and links are followed.
+fn without_detours(folder: &Path) -> PathBuf {
+    let there = folder.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    let Some((part, real)) = there else { return folder.to_owned() };
+    folder.strip_prefix(part).map_or_else(|_| folder.to_owned(), |rest| real.join(rest))
 }

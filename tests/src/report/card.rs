@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::text::seconds;
 use crate::check::{Kind, Spent};
 use crate::run::RunResult;
-use crate::suites::{LabTest, Registry};
+use crate::suites::{LabTest, Part, Registry};
 use crate::watch::Sight;
 
 /// Sums over runs.
@@ -99,6 +99,19 @@ impl Card {
     /// The failure with the lowest exit code.
     pub fn worst(&self) -> Option<Kind> {
         self.worst
+    }
+
+    /// What each part has come to, of the tests that were run.
+    pub(super) fn points(&self, registry: &Registry) -> Vec<(Part, Points)> {
+        let of_part = |part: &Part| {
+            let tests = registry.all().filter(|test| test.part == *part);
+            let earned = tests.filter_map(|test| Some(Points::earned(test, &self.rows.get(test.name)?.tally)));
+            earned.reduce(|mut all, points| {
+                all.add(points);
+                all
+            })
+        };
+        registry.parts.iter().filter_map(|part| Some((*part, of_part(part)?))).collect()
     }
 
     /// What a test must show, and no seed of it did.
@@ -188,9 +201,9 @@ impl Card {
 
 /// Points that can be earned, and tenths of those that were.
 #[derive(Clone, Copy, Debug, Default)]
-struct Points {
-    tenths: u64,
-    of: u64,
+pub(super) struct Points {
+    pub(super) tenths: u64,
+    pub(super) of: u64,
 }
 
 impl Points {

@@ -7,9 +7,9 @@
 
 use serde::Serialize;
 
-use crate::report::Tally;
+use super::card::{Card, Points};
 use crate::run::RunResult;
-use crate::suites::LabTest;
+use crate::suites::{LabTest, Part, Registry};
 
 #[derive(Serialize)]
 struct RunLine<'a> {
@@ -57,11 +57,30 @@ struct SummaryLine {
     passed: u64,
     failed: u64,
     cpu_us: u64,
+    points: f64,
+    of: u64,
+    parts: Vec<PartPoints>,
+}
+
+#[derive(Serialize)]
+struct PartPoints {
+    part: &'static str,
+    points: f64,
+    of: u64,
 }
 
 /// The last line of many runs.
-pub fn summary_line(total: &Tally) -> String {
+pub fn summary_line(card: &Card, registry: &Registry) -> String {
+    let (total, parts) = (card.total(), card.points(registry));
+    let one = |(part, Points { tenths, of }): &(Part, Points)| PartPoints {
+        part: part.name,
+        points: *tenths as f64 / 10.0,
+        of: *of,
+    };
     line(&SummaryLine {
+        points: parts.iter().map(|(_, points)| points.tenths).sum::<u64>() as f64 / 10.0,
+        of: parts.iter().map(|(_, points)| points.of).sum(),
+        parts: parts.iter().map(one).collect(),
         summary: true,
         runs: total.runs,
         passed: total.runs - total.failed,

@@ -69,6 +69,8 @@ pub struct Starter {
     files: BTreeMap<PathBuf, Vec<u8>>,
     /// The lines of the solution that are not in it, with the files that they are from.
     cut: BTreeMap<PathBuf, Vec<String>>,
+    /// Files that lie there, and are not handed out: git does not know them.
+    untracked: Vec<PathBuf>,
 }
 
 impl Starter {
@@ -82,11 +84,16 @@ impl Starter {
     pub fn new(workspace: &Path, parts: &[Part]) -> Result<Self, String> {
         let parts = in_a_row(parts)?;
         let gives_raft = !parts.iter().any(|part| part.name.starts_with('2'));
-        let mut starter = Self { files: BTreeMap::new(), cut: BTreeMap::new() };
+        let mut starter = Self { files: BTreeMap::new(), cut: BTreeMap::new(), untracked: Vec::new() };
         for name in COPIED.into_iter().chain([TESTS]) {
             collect(workspace, Path::new(name), &mut starter.files)?;
         }
         starter.files.retain(|path, _| !LEFT_OUT.iter().any(|left_out| path.starts_with(left_out)));
+        // An editor's backup of the solution has no marks that would be cut.
+        if let Some(tracked) = tracked(workspace) {
+            starter.untracked = starter.files.keys().filter(|path| !tracked.contains(*path)).cloned().collect();
+            starter.untracked.iter().for_each(|path| drop(starter.files.remove(path)));
+        }
         starter.cut_solution(gives_raft)?;
         if starter.cut.is_empty() {
             return Err("there is no solution here to take out; this workspace may be a starter itself".to_owned());
@@ -157,7 +164,12 @@ impl Starter {
         }
         let first = parts.first().map_or("2a", |part| part.name);
         let given = if gives_raft { "Raft is given, in `raft/`. " } else { "" };
-        self.edit("README.md", |text| Some(text.replace("{first}", first).replace("{given}", given)))
+        let [word, test, crate_] =
+            if gives_raft { ["basic", "basic_3a", "kvraft"] } else { ["reelection", "reelection_2a", "raft"] };
+        let filled = [("{first}", first), ("{given}", given), ("{word}", word), ("{test}", test), ("{crate}", crate_)];
+        self.edit("README.md", |text| {
+            Some(filled.iter().fold(text.to_owned(), |text, (place, what)| text.replace(place, what)))
+        })
     }
 
     fn edit(&mut self, path: &str, body: impl FnOnce(&str) -> Option<String>) -> Result<(), String> {
@@ -170,6 +182,11 @@ impl Starter {
     /// Its files, by their names from its root on.
     pub fn files(&self) -> &BTreeMap<PathBuf, Vec<u8>> {
         &self.files
+    }
+
+    /// What lies in the workspace, and is not handed out: git does not know it.
+    pub fn untracked(&self) -> &[PathBuf] {
+        &self.untracked
     }
 
     /// What is not in it of the solution, by file.
@@ -212,6 +229,15 @@ impl Starter {
         }
         Ok(make_repository(folder).err())
     }
+}
+
+/// The files that git knows in a workspace. None if it is no repository, or there is no git.
+fn tracked(workspace: &Path) -> Option<BTreeSet<PathBuf>> {
+    let listed = Command::new("git").arg("-C").arg(workspace).args(["ls-files", "-z"]).output().ok()?;
+    let names = String::from_utf8(listed.stdout).ok().filter(|_| listed.status.success())?;
+    let tracked: BTreeSet<PathBuf> = names.split_terminator('\0').map(PathBuf::from).collect();
+    // A copy inside of another repository is none of its own.
+    tracked.contains(Path::new("Cargo.toml")).then_some(tracked)
 }
 
 /// The parts in their order, if they are 2A or 3A and what follows.

@@ -53,6 +53,8 @@ fn green(arguments: &[&str]) -> Vec<Value> {
     let mut lines = lines(&output);
     let summary = lines.pop().expect("there is a summary");
     assert_eq!(summary["summary"], true);
+    assert!(summary["of"].as_u64() > Some(0) && summary["points"].as_f64() == summary["of"].as_f64(), "{summary}");
+    assert_eq!(summary["parts"][0]["part"], lines[0]["part"]);
     assert_eq!(summary["runs"], lines.len());
     assert_eq!((&summary["passed"], &summary["failed"]), (&summary["runs"], &Value::from(0)));
     lines

@@ -196,5 +196,14 @@ fn a_wrong_folder_is_said() {
         assert!(stderr(&refused).contains(message), "{arguments:?}: {}", stderr(&refused));
     }
     assert!(!inside.exists() && !root().join("x").exists());
+    // A way out of the workspace, and one that comes back.
+    let name = root().file_name().and_then(|name| name.to_str()).expect("a name");
+    let back = format!("../{name}/target/starter");
+    assert!(stderr(&lab_in(root(), &["starter", &back])).contains("name a folder outside of it"));
+    let beside = root().parent().expect("it is not the root").join(format!("{name}-starter-{}", std::process::id()));
+    let out = format!("../{}", beside.file_name().and_then(|name| name.to_str()).expect("a name"));
+    let made = lab_in(root(), &["starter", &out]);
+    assert!(made.status.success() && beside.join("raft/README.md").exists(), "{}", stderr(&made));
+    fs::remove_dir_all(beside).expect("it can go");
     fs::remove_file(taken).expect("it can go");
 }
